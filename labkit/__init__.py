@@ -1,0 +1,13 @@
+"""labkit: a notebook-first study kit for sparse neural networks."""
+
+__version__ = "0.1.0"
+
+from labkit.specs import DataSpec, PruneSpec, TicketSpec, TrainSpec
+from labkit.steps import Step
+from labkit.ticketfile import Ticket
+from labkit.tickets import branch, find_tickets, random_reinit, random_sparse
+
+__all__ = [
+    "DataSpec", "PruneSpec", "Step", "Ticket", "TicketSpec", "TrainSpec", "branch", "find_tickets", "random_reinit",
+    "random_sparse",
+]  # fmt: skip

@@ -1,0 +1,102 @@
+"""Networks, which of their parameters can be pruned, and how they are initialised. One family a file."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labkit.models.lenet import LeNet300100
+from labkit.names import choose
+from labkit.randomness import derive, generator
+
+__all__ = ["INITS", "MODELS", "build", "builder", "initial_states", "input_shape", "output_layer", "prunable"]
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"lenet_300_100": LeNet300100}
+
+_PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def builder(name: str) -> Callable[..., nn.Module]:
+    """The function that builds a network: a name of `MODELS`, or your own as `"package.module:function"`.
+
+    Raises:
+        ValueError: if there is no such model, module or function.
+    """
+    if ":" not in name:
+        return MODELS[choose("model", name, MODELS)]
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"model {name!r} cannot be imported: {error}") from error
+
+
+def build(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) -> nn.Module:
+    """Build a network; parameters that its own code draws are drawn from `seed`.
+
+    Raises:
+        ValueError: for an unknown model or an option it does not take.
+    """
+    function = builder(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "build"))
+        try:
+            return function(**(options or {}))
+        except TypeError as error:
+            raise ValueError(f"model {name!r} does not take the options {dict(options or {})}: {error}") from error
+
+
+def prunable(model: nn.Module) -> list[str]:
+    """Names of the weights that pruning may touch: of linear and convolution layers, never a bias or a norm."""
+    return [f"{name}.weight".lstrip(".") for name, layer in model.named_modules() if isinstance(layer, _PRUNABLE)]
+
+
+def output_layer(model: nn.Module) -> str:
+    """Name of the last prunable weight, the classifier: the layer that the LTH prunes at half rate."""
+    return prunable(model)[-1]
+
+
+def input_shape(model: nn.Module) -> tuple[int, int, int] | None:
+    """The (channels, height, width) that the network says it takes, or None if it takes what comes."""
+    return getattr(model, "input_shape", None)
+
+
+def glorot_normal(model: nn.Module, rng: torch.Generator) -> None:
+    """Gaussian Glorot weights, std = sqrt(2 / (fan_in + fan_out)); biases 0 (Glorot & Bengio 2010; LTH, Figure 2)."""
+    for layer in model.modules():
+        if isinstance(layer, _PRUNABLE):
+            nn.init.xavier_normal_(layer.weight, generator=rng)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def own(model: nn.Module, rng: torch.Generator) -> None:
+    """Leave what the network's own code drew."""
+
+
+INITS: dict[str, Callable[[nn.Module, torch.Generator], None]] = {"glorot_normal": glorot_normal, "own": own}
+
+
+def initial_states(
+    name: str, options: Mapping[str, Any], init: str, seeds: Sequence[tuple[int, str]]
+) -> dict[str, Tensor]:
+    """State dicts of freshly initialised networks, stacked along a leading replicate dimension.
+
+    Args:
+        name: the model.
+        options: its options.
+        init: a name of `INITS`.
+        seeds: one (seed, purpose) a replicate; the purpose tells the initialisations of one seed apart.
+
+    Returns:
+        dict from parameter or buffer name to a tensor (replicates, *shape).
+    """
+    initialise = INITS[choose("init", init, INITS)]
+    states = []
+    for seed, purpose in seeds:
+        model = build(name, options, derive(seed, "own", purpose))
+        initialise(model, generator(seed, "init", purpose))
+        states.append(model.state_dict())
+    return {key: torch.stack([state[key] for state in states]) for key in states[0]}

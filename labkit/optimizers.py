@@ -1,0 +1,51 @@
+"""Optimisers as functions: one step in place on lists of tensors, fused into one kernel, their state in our hands.
+
+State lives in "slots", lists of tensors of the parameters' shapes (and, for Adam, the step counts), so that it can be
+stacked over replicates, masked, saved and restored like the weights.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.optim.adam import adam as _adam_step
+from torch.optim.sgd import sgd as _sgd_step
+
+from labkit.names import choose
+from labkit.specs import TrainSpec
+
+Slots = Mapping[str, list[Tensor]]
+Update = Callable[[list[Tensor], list[Tensor], Slots, float, TrainSpec], None]
+
+
+def adam(weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: float, spec: TrainSpec) -> None:
+    """Adam (Kingma & Ba 2015, Algorithm 1; betas 0.9 and 0.999, epsilon 1e-8), L2 penalty added to the gradient."""
+    _adam_step(
+        weights, gradients, slots["exp_avg"], slots["exp_avg_sq"], [], slots["step"], fused=True, amsgrad=False,
+        beta1=0.9, beta2=0.999, lr=lr, weight_decay=spec.weight_decay, eps=1e-8, maximize=False,
+    )  # fmt: skip
+
+
+def sgd(weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: float, spec: TrainSpec) -> None:
+    """SGD with (Nesterov) momentum as in Sutskever et al. 2013, the learning rate outside the momentum."""
+    buffers: list[Any] = slots.get("momentum_buffer") or [None] * len(weights)
+    _sgd_step(
+        weights, gradients, buffers, fused=True, weight_decay=spec.weight_decay, momentum=spec.momentum, lr=lr,
+        dampening=0.0, nesterov=spec.nesterov, maximize=False,
+    )  # fmt: skip
+
+
+OPTIMIZERS: dict[str, Update] = {"adam": adam, "sgd": sgd}
+
+
+def optimizer(spec: TrainSpec) -> tuple[Update, Sequence[str]]:
+    """The update function of a spec and the names of its slots ("step" counts, the others have the weights' shape).
+
+    Raises:
+        ValueError: for an unknown optimiser, or Nesterov without momentum.
+    """
+    name = choose("optimizer", spec.optimizer, OPTIMIZERS)
+    if name == "sgd" and spec.nesterov and not spec.momentum:
+        raise ValueError("nesterov needs a momentum above 0")
+    slots = {"adam": ("exp_avg", "exp_avg_sq", "step"), "sgd": ("momentum_buffer",) if spec.momentum else ()}
+    return OPTIMIZERS[name], slots[name]

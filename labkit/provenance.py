@@ -1,0 +1,49 @@
+"""Where a number was measured: hardware, versions, commit."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labkit import __version__
+
+
+def hardware() -> str:
+    """The processor and its usable cores, or the GPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The commit of the checkout that labkit runs from, with "+changes" where files differ; "none" outside one."""
+    try:
+        run = {"cwd": Path(__file__).parent, "capture_output": True, "text": True, "check": True, "timeout": 10}
+        found = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **run).stdout.strip()  # type: ignore[call-overload]
+        dirty = subprocess.run(["git", "status", "--porcelain", "--", "."], **run).stdout.strip()  # type: ignore[call-overload]
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return found + ("+changes" if dirty else "")
+
+
+def describe() -> dict[str, Any]:
+    """Hardware, versions and commit, as plain values."""
+    return {
+        "hardware": hardware(),
+        "cores": os.cpu_count(),
+        "labkit": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit(),
+    }

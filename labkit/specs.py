@@ -1,0 +1,196 @@
+"""Specs: frozen dataclasses that say all there is to say about an experiment, with a stable hash.
+
+A field at its default does not count in the hash, so a field added later leaves old hashes as they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+import yaml
+
+from labkit.names import choose, fraction, whole
+from labkit.scores import SCORES
+from labkit.steps import Step
+
+S = TypeVar("S")
+
+
+def to_dict(spec: Any) -> dict[str, Any]:
+    """The fields of a spec that differ from their default, nested, as plain values."""
+    values: dict[str, Any] = {}
+    for entry in fields(spec):
+        value = getattr(spec, entry.name)
+        if value == entry.default:
+            continue
+        if is_dataclass(value):
+            if nested := to_dict(value):
+                values[entry.name] = nested
+        elif value not in ((), {}):
+            values[entry.name] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def from_dict(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Build a spec from plain values.
+
+    Raises:
+        ValueError: for an unknown field (with the nearest right one) or a value out of range.
+    """
+    names = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{choose(f"field of {kind.__name__}", name, names): value for name, value in values.items()})
+
+
+def digest(values: Any) -> str:
+    """Sixteen hexadecimal digits that name plain values: SHA-256 of their canonical JSON."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def to_yaml(spec: Any) -> str:
+    """The spec's non-default fields as YAML."""
+    return yaml.safe_dump(to_dict(spec), sort_keys=False)
+
+
+class _Spec:
+    def _become(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _nest(self, name: str, kind: type, shorthand: str | None = None) -> None:
+        value = getattr(self, name)
+        if shorthand and isinstance(value, str):
+            value = {shorthand: value}
+        if isinstance(value, Mapping):
+            value = from_dict(kind, value)
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} is {value!r}: it must be a {kind.__name__}")
+        self._become(name, value)
+
+    def _repr_html_(self) -> str:
+        return f"<b>{type(self).__name__}</b><pre style='margin:0'>{to_yaml(self)}</pre>"
+
+
+@dataclass(frozen=True)
+class DataSpec(_Spec):
+    """Which data, and how it is prepared (see `labkit.data.load`)."""
+
+    name: str = "digits"
+    normalisation: str = "dataset"
+    validation: int | None = None
+    train: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainSpec(_Spec):
+    """How one network is trained.
+
+    Attributes:
+        duration: length of training, always run to its end (a `Step`).
+        optimizer: "adam" (betas 0.9, 0.999) or "sgd".
+        lr: learning rate.
+        batch_size: examples a step.
+        momentum, nesterov: of SGD.
+        weight_decay: L2 penalty added to the gradient.
+        lr_drops: moments (`Step`s) at which the learning rate is multiplied by `lr_drop_factor`.
+        lr_warmup: linear warm-up from 0 (a `Step`).
+        evaluate_every: distance of evaluations on validation and test data (a `Step`).
+
+    Raises:
+        ValueError: for a value out of range or a step without a unit.
+    """
+
+    duration: str = "12000it"
+    optimizer: str = "adam"
+    lr: float = 1.2e-3
+    batch_size: int = 60
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    lr_drops: tuple[str, ...] = ()
+    lr_drop_factor: float = 0.1
+    lr_warmup: str = "0it"
+    evaluate_every: str = "100it"
+
+    def __post_init__(self) -> None:
+        whole("batch_size", self.batch_size, 1)
+        fraction("momentum", self.momentum, zero=True)
+        for name in ("lr", "lr_drop_factor", "weight_decay"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or value < 0 or (value == 0 and name != "weight_decay"):
+                raise ValueError(f"{name} is {value!r}: it must be a positive number (YAML needs 1.0e-3, not 1e-3)")
+            self._become(name, float(value))
+        for name in ("duration", "lr_warmup", "evaluate_every"):
+            self._become(name, str(Step.parse(getattr(self, name))))
+        self._become("lr_drops", tuple(str(Step.parse(drop)) for drop in self.lr_drops))
+        if Step.parse(self.duration).unit == "run" or Step.parse(self.duration).amount <= 0:
+            raise ValueError(f"duration is {self.duration!r}: write iterations or epochs, such as '12000it'")
+        if Step.parse(self.evaluate_every).amount <= 0:
+            raise ValueError(f"evaluate_every is {self.evaluate_every!r}: it must be positive")
+
+
+@dataclass(frozen=True)
+class PruneSpec(_Spec):
+    """How tickets are pruned.
+
+    Attributes:
+        score: a name of `labkit.scores.SCORES`.
+        scope: "layer" (each layer at its rate) or "global" (all layers compete).
+        rate: share of the survivors removed a round, in [0, 1).
+        output_rate: the same for the last layer; None: as the others.
+        levels: rounds of pruning; level 0 is the dense network, so `levels + 1` networks are trained.
+        iterative: prune each level from the one before; otherwise all from level 0 (one-shot pruning).
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    score: str = "magnitude"
+    scope: str = "layer"
+    rate: float = 0.2
+    output_rate: float | None = None
+    levels: int = 0
+    iterative: bool = True
+
+    def __post_init__(self) -> None:
+        choose("score", self.score, SCORES)
+        choose("scope", self.scope, ["layer", "global"])
+        whole("levels", self.levels)
+        self._become("rate", fraction("rate", self.rate))
+        if self.output_rate is not None:
+            self._become("output_rate", fraction("output_rate", self.output_rate, zero=True))
+
+
+@dataclass(frozen=True)
+class TicketSpec(_Spec):
+    """An experiment that looks for winning tickets: model, data, training, pruning, and where to rewind to.
+
+    Attributes:
+        model: a name of `labkit.models.MODELS` or your own "package.module:function".
+        model_options: keyword arguments of the model.
+        data: a `DataSpec`, or just the name of a data set.
+        train: a `TrainSpec`.
+        prune: a `PruneSpec`.
+        init: a name of `labkit.models.INITS`.
+        rewind: the moment of level 0's training whose weights every ticket starts from (a `Step`; "0it": the
+            initialisation). A ticket continues there: its schedule and data order go on from that step.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    model: str = "lenet_300_100"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    data: DataSpec = DataSpec()
+    train: TrainSpec = TrainSpec()
+    prune: PruneSpec = PruneSpec()
+    init: str = "glorot_normal"
+    rewind: str = "0it"
+
+    def __post_init__(self) -> None:
+        self._nest("data", DataSpec, shorthand="name")
+        self._nest("train", TrainSpec)
+        self._nest("prune", PruneSpec)
+        self._become("rewind", str(Step.parse(self.rewind)))
+        self._become("model_options", dict(self.model_options))

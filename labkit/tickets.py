@@ -1,0 +1,238 @@
+"""Winning tickets: iterative magnitude pruning with rewinding, and the controls that branch off it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from labkit import masks as mask_sets
+from labkit.experiment import Experiment, Run, Start, States
+from labkit.masks import Masks
+from labkit.names import choose, whole
+from labkit.progress import Progress
+from labkit.pruning import keep_counts, prune_global, prune_layers, surviving
+from labkit.randomness import generator
+from labkit.scores import score
+from labkit.specs import TicketSpec
+from labkit.ticketfile import Ticket
+
+TICKET = "ticket"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs of one branch, by level of pruning: the tickets themselves, or a control that branches off them."""
+
+    branch: str
+    runs: Mapping[int, Run]
+    experiment: Experiment
+
+    @property
+    def levels(self) -> list[int]:
+        """Levels of pruning that were trained."""
+        return list(self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that training these runs took, whenever that was."""
+        return sum(run.result["seconds"] for run in self.runs.values())
+
+    def metrics(self) -> pd.DataFrame:
+        """All evaluations of all runs; see `Run.metrics`."""
+        return pd.concat([run.metrics() for run in self.runs.values()], ignore_index=True)
+
+    def ticket(self, seed: int, level: int, copy: int = 0) -> Ticket:
+        """The network of a seed at a level as it was before training: weights to start from, mask, provenance.
+
+        Raises:
+            ValueError: if there is no such level or seed.
+        """
+        run = self.runs[int(choose("level", str(level), map(str, self.runs)))]
+        pairs = [f"{replicate['seed']}/{replicate['copy']}" for replicate in run.result["replicates"]]
+        index = pairs.index(choose("seed/copy", f"{seed}/{copy}", pairs))
+        states, masks = run.start()
+        about = {
+            "model": self.experiment.spec.model, "data": self.experiment.spec.data.name, "branch": self.branch,
+            "level": level, "seed": seed, "copy": copy, "rewind_step": run.result["begin"], **run.folder.identity,
+        }  # fmt: skip
+        return Ticket(
+            {name: s[index] for name, s in states.items()}, {name: m[index] for name, m in masks.items()}, about
+        )
+
+    def __repr__(self) -> str:
+        seeds = sorted({replicate["seed"] for run in self.runs.values() for replicate in run.result["replicates"]})
+        return f"Runs({self.branch}: levels {self.levels}, seeds {seeds})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "level": level, "weights left, %": 100 * run.result["replicates"][0]["density"],
+                "networks": len(run.result["replicates"]), "seconds": run.result["seconds"], "run": run.folder.hash,
+            }
+            for level, run in self.runs.items()
+        ]  # fmt: skip
+        return f"<b>{self.branch}</b>" + pd.DataFrame(rows).to_html(index=False, float_format="{:.2f}".format, border=0)
+
+
+def find_tickets(spec: TicketSpec, seeds: Iterable[int], *, root: Path | None = None) -> Runs:
+    """Find winning tickets by magnitude pruning with rewinding (Frankle & Carbin 2019, section 1; 2020 for rewinding).
+
+    For each seed: initialise, train to the end, keep the best-scored share of the surviving weights of each layer (or
+    of all layers), set the survivors back to their values at step `spec.rewind`, train again; `spec.prune.levels`
+    times. All seeds train as one population. Finished levels are read from the run folder, a broken one is resumed.
+
+    Args:
+        spec: the experiment.
+        seeds: one a network.
+        root: folder of the runs; default `labkit.store.runs_folder()`.
+
+    Raises:
+        ValueError: for a spec or seeds that cannot run, before any training.
+        OSError: if the run folder cannot be written.
+        RuntimeError: if every network diverged.
+    """
+    seeds = _seeds(seeds)
+    experiment = Experiment(spec, root)
+    levels = range(spec.prune.levels + 1)
+    runs = {level: Run(experiment.folder(level, TICKET, seeds), TICKET, level) for level in levels}
+    dense = [(seed, 0) for seed in seeds]
+
+    def start(level: int) -> Start:
+        if level == 0:
+            states = experiment.initial(dense, "init")
+            return Start(states, mask_sets.ones(states, experiment.prunable), dense)
+        parent = runs[level - 1 if spec.prune.iterative else 0]
+        return _next_ticket(experiment, runs[0], parent, level)
+
+    def begin(level: int) -> int:
+        return experiment.rewind if level else 0
+
+    _compute_all(experiment, runs, start, begin)
+    return Runs(TICKET, runs, experiment)
+
+
+def _next_ticket(experiment: Experiment, root: Run, parent: Run, level: int) -> Start:
+    trained, old = parent.final()
+    alive = _alive(parent)
+    rewound = root.folder.read_tensors("rewind") if experiment.rewind else root.start()[0]
+    positions = [
+        [r["seed"] for r in root.result["replicates"]].index(parent.result["replicates"][n]["seed"]) for n in alive
+    ]
+    states = {name: state[positions].clone() for name, state in rewound.items()}
+    replicates = [(parent.result["replicates"][n]["seed"], 0) for n in alive]
+    pruned = [
+        prune(experiment, _one(old, n), _one(trained, n), level, generator(seed, "score", level))
+        for n, (seed, _) in zip(alive, replicates, strict=True)
+    ]
+    masks = {name: torch.stack([mask[name] for mask in pruned]) for name in old}
+    mask_sets.apply(masks, states)
+    return Start(states, masks, replicates)
+
+
+def prune(
+    experiment: Experiment, masks: Masks, states: Mapping[str, Tensor], level: int, rng: torch.Generator
+) -> Masks:
+    """The mask of one network at a level, from its last mask and trained weights, by the rates of the spec."""
+    spec = experiment.spec.prune
+    rates = dict.fromkeys(experiment.prunable, spec.rate)
+    if spec.output_rate is not None:
+        rates[experiment.output] = spec.output_rate
+    pool = [name for name in experiment.prunable if rates[name] > 0]
+    scores = score(spec.score, {name: states[name] for name in pool}, rng)
+    if spec.scope == "layer":
+        return prune_layers(masks, scores, keep_counts({name: experiment.sizes[name] for name in pool}, rates, level))
+    return prune_global(masks, scores, surviving(sum(experiment.sizes[name] for name in pool), spec.rate, level))
+
+
+def random_reinit(experiment: Experiment, masks: Masks, replicates: Sequence[tuple[int, int]], level: int) -> Start:
+    """The ticket's mask with a new initialisation (LTH Figures 3 to 5, "random reinit")."""
+    states = experiment.initial(replicates, "reinit")
+    mask_sets.apply(masks, states)
+    return Start(states, masks, replicates)
+
+
+def random_sparse(experiment: Experiment, masks: Masks, replicates: Sequence[tuple[int, int]], level: int) -> Start:
+    """As many weights in each layer, drawn at random, with a new initialisation (LTH Figure 1, dashed)."""
+    drawn = [
+        mask_sets.shuffle(_one(masks, n), generator(seed, "sparse", level, copy))
+        for n, (seed, copy) in enumerate(replicates)
+    ]
+    stacked = {name: torch.stack([mask[name] for mask in drawn]) for name in masks}
+    states = experiment.initial(replicates, "sparse")
+    mask_sets.apply(stacked, states)
+    return Start(states, stacked, replicates)
+
+
+Control = Callable[[Experiment, Masks, Sequence[tuple[int, int]], int], Start]
+BRANCHES: dict[str, Control] = {"random_reinit": random_reinit, "random_sparse": random_sparse}
+
+
+def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Iterable[int] | None = None) -> Runs:
+    """Train a control beside the tickets: same data order, same length, other weights or masks.
+
+    Args:
+        trunk: what `find_tickets` gave.
+        kind: a name of `BRANCHES`, or a function like those.
+        per_seed: networks for each ticket.
+        levels: at which levels of pruning; default all from 1.
+
+    Raises:
+        ValueError: for an unknown kind or level.
+    """
+    control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
+    name = control.__name__
+    wanted = [level for level in trunk.levels if level] if levels is None else list(levels)
+    for level in wanted:
+        choose("level", str(level), map(str, trunk.levels))
+    experiment, copies = trunk.experiment, range(whole("per_seed", per_seed, 1))
+    seeds = [replicate["seed"] for replicate in trunk.runs[0].result["replicates"]]
+    runs = {level: Run(experiment.folder(level, name, seeds, per_seed), name, level) for level in wanted}
+
+    def start(level: int) -> Start:
+        run = trunk.runs[level]
+        alive = _alive(run)
+        replicates = [(run.result["replicates"][n]["seed"], copy) for n in alive for copy in copies]
+        masks = {key: mask[alive].repeat_interleave(per_seed, 0) for key, mask in run.start()[1].items()}
+        return control(experiment, masks, replicates, level)
+
+    _compute_all(experiment, runs, start, lambda level: experiment.rewind)
+    return Runs(name, runs, experiment)
+
+
+def _compute_all(
+    experiment: Experiment, runs: Mapping[int, Run], start: Callable[[int], Start], begin: Callable[[int], int]
+) -> None:
+    todo = {level: run for level, run in runs.items() if not run.folder.done()}
+    if not todo:
+        return
+    first = next(iter(todo.values()))
+    networks = len(first.folder.identity["seeds"]) * first.folder.identity["copies"]
+    progress = Progress(
+        first.branch.replace("_", " "), sum((experiment.iterations - begin(n)) * networks for n in todo)
+    )
+    began = start(next(iter(todo)))
+    progress.say(experiment.estimate(began, len(began.replicates), len(todo)))
+    before = 0
+    for level, run in todo.items():
+        before += experiment.compute(run, lambda level=level: start(level), progress, begin=begin(level), before=before)  # type: ignore[misc]
+    progress.close()
+
+
+def _seeds(seeds: Iterable[int]) -> list[int]:
+    found = [whole("a seed", seed) for seed in seeds]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"seeds are {found}: give at least one, each once")
+    return found
+
+
+def _alive(run: Run) -> list[int]:
+    if not run.alive:
+        raise RuntimeError(f"every network of {run.branch} diverged at level {run.level}; see {run.folder.path}")
+    return run.alive
+
+
+def _one(stacked: Mapping[str, Tensor], n: int) -> States:
+    return {name: tensor[n] for name, tensor in stacked.items()}

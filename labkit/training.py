@@ -1,0 +1,216 @@
+"""The one training loop, over a population.
+
+Replicates are independent, so each advances on its own: a worker thread takes the replicate that is furthest behind,
+trains it to its next evaluation and puts it back. Kernels run single-threaded inside the workers where networks are
+small, which keeps a replicate's weights and optimiser state in one core's cache; measured on 2 cores with
+LeNet-300-100 this beat stacked (vmapped) execution of the population by a factor of 1.5 and needs no compiler. What a
+replicate computes does not depend on who trains beside it, nor on the number of workers.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+import torch
+from torch import Tensor, nn
+
+from labkit.data import BatchOrder, DataSet
+from labkit.population import Population
+from labkit.randomness import derive
+from labkit.schedules import constant, piecewise, warmup
+from labkit.specs import TrainSpec
+from labkit.steps import Step
+
+HISTORY = ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+EVALUATION_BATCH = 1000
+SMALL_STEP = 64_000_000  # weights x batch below which one kernel thread a replicate is fastest
+CHECKPOINT_SECONDS = 20.0
+
+Save = Callable[[Mapping[str, Tensor]], None]
+
+
+def length(spec: TrainSpec, examples: int) -> int:
+    """Iterations of a run on a training set of that many examples."""
+    return Step.parse(spec.duration).iterations(epoch=examples / spec.batch_size)
+
+
+class Training:
+    """One run of a population: from step `start` to the end of `spec.duration`.
+
+    Args:
+        population: the networks; trained in place.
+        data: the data set.
+        spec: how to train.
+        seeds: one a replicate; batches (and dropout, if any) are drawn from it.
+        start: the first step; schedules and data order begin there too.
+        snapshot_at: keep a copy of the states as they are at this step (the rewinding point).
+
+    Raises:
+        ValueError: if the numbers do not fit together.
+    """
+
+    def __init__(
+        self, population: Population, data: DataSet, spec: TrainSpec, seeds: Sequence[int],
+        *, start: int = 0, snapshot_at: int | None = None,
+    ):  # fmt: skip
+        self.population, self.data, self.spec, self.seeds = population, data, spec, list(seeds)
+        epoch = data.size("train") / spec.batch_size
+        self.start, self.total = start, length(spec, data.size("train"))
+        if len(self.seeds) != population.size:
+            raise ValueError(f"{population.size} replicates need as many seeds, not {len(self.seeds)}")
+        if not 0 <= start < self.total or not start <= (start if snapshot_at is None else snapshot_at) <= self.total:
+            raise ValueError(f"start {start} and snapshot {snapshot_at} must lie within the {self.total} iterations")
+        every = max(1, Step.parse(spec.evaluate_every).iterations(epoch=epoch, run=self.total))
+        self.points = [*range(start, self.total, every), self.total]
+        self._point_of = {step: index for index, step in enumerate(self.points)}
+        drops = [Step.parse(drop).iterations(epoch=epoch, run=self.total) for drop in spec.lr_drops]
+        schedule = piecewise(spec.lr, drops, spec.lr_drop_factor) if drops else constant(spec.lr)
+        self.lr = warmup(schedule, Step.parse(spec.lr_warmup).iterations(epoch=epoch, run=self.total))
+        self.orders = [BatchOrder(data.size("train"), spec.batch_size, seed) for seed in self.seeds]
+        self.snapshot_at = snapshot_at
+        self.snapshot = {} if snapshot_at is None else {name: s.clone() for name, s in population.states.items()}
+        size = population.size
+        self.step = [start] * size
+        self.diverged = [-1] * size  # the step at which the loss was not finite
+        self.history = torch.full((size, len(self.points), len(HISTORY)), math.nan, dtype=torch.float64)
+        self._loss = [(0.0, 0)] * size  # sum and count since the last evaluation
+        self._stop = threading.Event()
+        self._draws = any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in population.models[0].modules())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a later process needs to go on bit for bit."""
+        found = self.population.tensors() | {f"snapshot/{name}": state for name, state in self.snapshot.items()}
+        loop = {"step": self.step, "diverged": self.diverged, "loss": self._loss}
+        found |= {f"loop/{name}": torch.tensor(values, dtype=torch.float64) for name, values in loop.items()}
+        return found | {"loop/history": self.history}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        self.population.load(tensors)
+        for name, state in self.snapshot.items():
+            state.copy_(tensors[f"snapshot/{name}"])
+        self.history.copy_(tensors["loop/history"])
+        self.step = [int(step) for step in tensors["loop/step"]]
+        self.diverged = [int(step) for step in tensors["loop/diverged"]]
+        self._loss = [(total, int(count)) for total, count in tensors["loop/loss"].tolist()]
+
+    @property
+    def unfinished(self) -> list[int]:
+        """Replicates that have steps left, the furthest behind first."""
+        left = [r for r in range(self.population.size) if self.step[r] < self.total and self.diverged[r] < 0]
+        return sorted(left, key=lambda r: self.step[r])
+
+    def steps_left(self) -> int:
+        """Replicate-iterations still to do."""
+        return sum(self.total - self.step[r] for r in self.unfinished)
+
+    def run(self, save: Save | None = None, progress: Callable[[int], None] | None = None) -> None:
+        """Train all replicates to the end.
+
+        Args:
+            save: called every `CHECKPOINT_SECONDS`, and when interrupted, with `tensors()`.
+            progress: called a few times a second with the number of replicate-iterations left.
+
+        A replicate whose loss is not finite stops there (`diverged` holds the step); the others go on. Any exception,
+        `KeyboardInterrupt` included, stops all replicates, saves, and is raised again.
+        """
+        cores = torch.get_num_threads()
+        workers = 1 if self._draws else min(self.population.size, cores)
+        self._stop.clear()
+        try:
+            with (
+                torch.random.fork_rng(devices=[]),
+                ThreadPoolExecutor(
+                    workers, initializer=torch.set_num_threads, initargs=(self._threads(cores),)
+                ) as pool,
+            ):
+                self._loop(pool, workers, save, progress)
+        finally:
+            torch.set_num_threads(cores)
+
+    def _loop(
+        self, pool: ThreadPoolExecutor, workers: int, save: Save | None, progress: Callable[[int], None] | None
+    ) -> None:
+        busy: dict[Future[None], int] = {}
+        saved = time.monotonic()
+        try:
+            while self.unfinished or busy:
+                due = save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS
+                if due:
+                    self._stop.set()
+                for replicate in [] if due else self.unfinished:
+                    if len(busy) < workers and replicate not in busy.values():
+                        busy[pool.submit(self._advance, replicate)] = replicate
+                for future in wait(busy, timeout=0.25, return_when=FIRST_COMPLETED).done:
+                    busy.pop(future)
+                    future.result()
+                if progress:
+                    progress(self.steps_left())
+                if due and not busy and save:
+                    save(self.tensors())
+                    saved = time.monotonic()
+                    self._stop.clear()
+        except BaseException:
+            self._stop.set()
+            wait(busy)
+            if save:
+                save(self.tensors())
+            raise
+
+    def _advance(self, replicate: int) -> None:
+        """Train one replicate to its next evaluation, or until told to stop."""
+        if self.step[replicate] == self.start:
+            self._arrive(replicate)
+        while not self._stop.is_set() and self.step[replicate] < self.total:
+            step = self.step[replicate]
+            if self._draws:
+                torch.manual_seed(derive(self.seeds[replicate], "layers", step))
+            inputs, labels = self.data.inputs("train", self.orders[replicate][step])
+            loss = float(self.population.step(replicate, inputs, labels, self.lr(step)))
+            if not math.isfinite(loss):
+                self.diverged[replicate] = step
+                return
+            total, count = self._loss[replicate]
+            self._loss[replicate] = (total + loss, count + 1)
+            self.step[replicate] = step + 1
+            if self._arrive(replicate):
+                return
+
+    def _arrive(self, replicate: int) -> bool:
+        """Do what is due at the replicate's step; True if that was an evaluation."""
+        step = self.step[replicate]
+        if step == self.snapshot_at:
+            for name, state in self.snapshot.items():
+                state[replicate] = self.population.states[name][replicate]
+        point = self._point_of.get(step)
+        if point is None:
+            return False
+        total, count = self._loss[replicate]
+        row = [total / count if count else math.nan]
+        for split in ("validation", "test"):
+            row += evaluate(self.population.models[replicate], self.data, split)
+        self.history[replicate, point] = torch.tensor(row, dtype=torch.float64)
+        self._loss[replicate] = (0.0, 0)
+        return True
+
+    def _threads(self, cores: int) -> int:
+        weights = sum(parameter.numel() for parameter in self.population.models[0].parameters())
+        if weights * self.spec.batch_size < SMALL_STEP:
+            return 1
+        return max(1, cores // self.population.size)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: DataSet, split: str) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and accuracy (a fraction) of a network on a split, exact over all examples."""
+    model.eval()
+    loss, correct, size = 0.0, 0, data.size(split)
+    for first in range(0, size, EVALUATION_BATCH):
+        inputs, labels = data.inputs(split, slice(first, first + EVALUATION_BATCH))
+        logits = model(inputs)
+        loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        correct += int((logits.argmax(1) == labels).sum())
+    model.train()
+    return loss / size, correct / size
