@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from labkit.parameters import settings
 from labkit.specs import DataSpec, PruneSpec, TicketSpec, TrainSpec
 from labkit.steps import Step
 from labkit.ticketfile import Ticket
@@ -9,5 +10,5 @@ from labkit.tickets import branch, find_tickets, random_reinit, random_sparse
 
 __all__ = [
     "DataSpec", "PruneSpec", "Step", "Ticket", "TicketSpec", "TrainSpec", "branch", "find_tickets", "random_reinit",
-    "random_sparse",
+    "random_sparse", "settings",
 ]  # fmt: skip

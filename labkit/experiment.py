@@ -79,13 +79,15 @@ class Experiment:
     """
 
     def __init__(self, spec: TicketSpec, root: Path | None = None):
-        self.spec, self.root = spec, root
         choose("init", spec.init, models.INITS)
         function = models.builder(spec.model)
+        defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
+        given = {name: value for name, value in spec.model_options.items() if defaults.get(name) != value}
+        self.spec, self.root = replace(spec, model_options=given), root  # an option at its default is not in the hash
         shape = getattr(function, "input_shape", None)
         self.data: DataSet = data.load(**{**to_dict(spec.data), "name": spec.data.name, "shape": shape})
         options = dict(spec.model_options)
-        if "classes" in inspect.signature(function).parameters:
+        if "classes" in defaults:
             options.setdefault("classes", len(self.data.classes))
         self.options = options
         network = self.model()
@@ -144,7 +146,7 @@ class Experiment:
         if not run.folder.done():
             with run.folder.lock():
                 if not run.folder.done():
-                    note = f"{run.branch.replace('_', ' ')}, level {run.level}"
+                    note = f"level {run.level}"
 
                     def show(left: int) -> None:
                         if progress is not None:

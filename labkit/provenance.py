@@ -43,7 +43,7 @@ def describe() -> dict[str, Any]:
         "hardware": hardware(),
         "cores": os.cpu_count(),
         "labkit": __version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "python": platform.python_version(),
         "commit": commit(),
     }

@@ -1,0 +1,106 @@
+"""Tidy tables from finished runs: learning curves, early stop, and tickets against their own controls, by seed.
+
+Accuracies are fractions; differences in percentage points and ratios say so in their names. No number here is a best
+over test data.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from labkit.tickets import TICKET, Runs
+
+NETWORK = ["branch", "level", "seed", "copy"]
+
+
+def curves(*branches: Runs) -> pd.DataFrame:
+    """All evaluations: branch, level, seed, copy, percent_remaining, iteration, and losses and accuracies by split."""
+    return pd.concat([runs.metrics() for runs in branches], ignore_index=True)
+
+
+def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
+    """One row a network: when it would have stopped early, and its accuracy then and at the end.
+
+    Early stop is chosen after the fact: the first iteration at which the validation loss is smallest. Test data have
+    no say in it. Networks that diverged are left out.
+
+    Columns: branch, level, seed, copy, percent_remaining, early_stop_iteration, accuracy_at_early_stop,
+    accuracy_at_end (both on test data).
+    """
+    ordered = evaluations.sort_values([*NETWORK, "iteration"], kind="stable")
+    last = ordered.groupby(NETWORK, sort=False).tail(1).set_index(NETWORK)
+    whole = last[last["iteration"] == ordered["iteration"].max()]
+    best = ordered.loc[ordered.groupby(NETWORK, sort=False)["validation_loss"].idxmin()].set_index(NETWORK)
+    best = best.loc[whole.index]
+    return pd.DataFrame(
+        {
+            "percent_remaining": best["percent_remaining"],
+            "early_stop_iteration": best["iteration"],
+            "accuracy_at_early_stop": best["test_accuracy"],
+            "accuracy_at_end": whole["test_accuracy"],
+        }
+    ).reset_index()
+
+
+def paired(table: pd.DataFrame, control: str, level: int) -> pd.DataFrame:
+    """Each seed's ticket against its own controls at a level (several controls of a seed are averaged).
+
+    Args:
+        table: what `outcomes` gave.
+        control: the branch to compare with.
+        level: of pruning.
+
+    Returns:
+        A row a seed: `accuracy_at_early_stop_pp` and `accuracy_at_end_pp` (ticket minus control, percentage points)
+        and `speed_ratio` (early-stop iteration of the control / of the ticket). Empty if the level was not run.
+    """
+    at = table[table["level"] == level]
+    values = ["early_stop_iteration", "accuracy_at_early_stop", "accuracy_at_end"]
+    ticket = at[at["branch"] == TICKET].groupby("seed")[values].mean()
+    other = at[at["branch"] == control].groupby("seed")[values].mean()
+    ticket, other = ticket.align(other, join="inner", axis=0)
+    return pd.DataFrame(
+        {
+            "accuracy_at_early_stop_pp": 100 * (ticket["accuracy_at_early_stop"] - other["accuracy_at_early_stop"]),
+            "accuracy_at_end_pp": 100 * (ticket["accuracy_at_end"] - other["accuracy_at_end"]),
+            "speed_ratio": other["early_stop_iteration"] / ticket["early_stop_iteration"].clip(lower=1),
+        }
+    )
+
+
+def against_dense(table: pd.DataFrame, level: int, branch: str = TICKET) -> pd.Series:
+    """Accuracy at early stop minus that of the same seed's dense network, percentage points, by seed."""
+    dense = table[(table["level"] == 0) & (table["branch"] == TICKET)].set_index("seed")["accuracy_at_early_stop"]
+    sparse = table[(table["level"] == level) & (table["branch"] == branch)].groupby("seed")["accuracy_at_early_stop"]
+    return (100 * (sparse.mean() - dense)).dropna()
+
+
+def falls_below_dense(table: pd.DataFrame, branch: str, by_pp: float = 0.0) -> float:
+    """Weights left (%) at the first level from which on a branch's mean accuracy stays below dense - `by_pp`.
+
+    0.0 if it never falls for good. Accuracy is at early stop, averaged over networks.
+    """
+    dense = table[(table["level"] == 0) & (table["branch"] == TICKET)]["accuracy_at_early_stop"].mean()
+    mean = (
+        table[(table["branch"] == branch) & (table["level"] > 0)]
+        .groupby("level")[["percent_remaining", "accuracy_at_early_stop"]]
+        .mean()
+    )
+    above = mean[mean["accuracy_at_early_stop"] >= dense - by_pp / 100]
+    below = mean if above.empty else mean.loc[mean.index > above.index.max()]
+    return float(below["percent_remaining"].max()) if len(below) else 0.0
+
+
+def spread(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
+    """Mean, minimum and maximum of a column over networks, for error bars."""
+    return table.groupby(list(by))[value].agg(["mean", "min", "max", "count"]).reset_index()
+
+
+def level_at(percent: float, rates: Mapping[str, float], sizes: Mapping[str, int]) -> int:
+    """The level of layerwise pruning whose weights left come nearest to a percentage."""
+    total = sum(sizes.values())
+
+    def remaining(level: int) -> float:
+        return 100 * sum(size * (1 - rates[name]) ** level for name, size in sizes.items()) / total
+
+    return min(range(60), key=lambda level: abs(remaining(level) - percent))

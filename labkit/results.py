@@ -1,0 +1,63 @@
+"""What a notebook leaves behind: its table, figure, verdicts, and a record of how they came about."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import yaml
+
+from labkit import provenance
+from labkit.check import Verdicts
+from labkit.parameters import Settings
+from labkit.store import runs_folder
+from labkit.tickets import Runs
+
+
+def folder(settings: Settings) -> Path:
+    """Where a notebook's results go: `runs/results/NOTEBOOK/PRESET`."""
+    return runs_folder() / "results" / settings.notebook / settings.preset
+
+
+def write(settings: Settings, *branches: Runs, table: pd.DataFrame, figure: go.Figure, verdicts: Verdicts) -> Path:
+    """Write `table.csv`, `verdicts.csv`, `figure.html`, `figure.svg` (where a browser can draw it) and `run.yaml`.
+
+    Returns:
+        The folder they are in.
+    """
+    path = folder(settings)
+    path.mkdir(parents=True, exist_ok=True)
+    table.round(6).to_csv(path / "table.csv", index=False)
+    verdicts.table().to_csv(path / "verdicts.csv", index=False)
+    figure.write_html(path / "figure.html", include_plotlyjs=True)
+    if (svg := draw_svg(figure)) is not None:
+        (path / "figure.svg").write_bytes(svg)
+    (path / "run.yaml").write_text(yaml.safe_dump(record(settings, *branches), sort_keys=False))
+    return path
+
+
+def record(settings: Settings, *branches: Runs) -> dict[str, Any]:
+    """Parameters, hardware, versions and commits, time, and the runs that the results were computed from."""
+    runs = {run.folder.hash: run for runs in branches for run in runs.runs.values()}
+    found: Mapping[str, Any] = provenance.describe()
+    made = [run.result for run in runs.values()]
+    return {
+        "notebook": settings.notebook,
+        "preset": settings.preset,
+        "parameters": dict(settings.values),
+        **{key: found[key] for key in ("hardware", "labkit", "torch", "python")},
+        "commit_of_notebook": found["commit"],
+        "commit_of_runs": sorted({result["commit"] for result in made}),
+        "training_seconds": round(sum(result["seconds"] for result in made), 1),
+        "replica_iterations": sum((r["iterations"] - r["begin"]) * len(r["replicates"]) for r in made),
+        "runs": list(runs),
+    }
+
+
+def draw_svg(figure: go.Figure) -> bytes | None:
+    """The figure as SVG, or None where there is no Chrome or Chromium, which draws it."""
+    try:
+        return figure.to_image(format="svg")
+    except (RuntimeError, ValueError, OSError):  # kaleido and plotly name a missing browser by one of these
+        return None
