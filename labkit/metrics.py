@@ -27,11 +27,12 @@ def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
     Columns: branch, level, seed, copy, percent_remaining, early_stop_iteration, accuracy_at_early_stop,
     accuracy_at_end (both on test data).
     """
-    ordered = evaluations.sort_values([*NETWORK, "iteration"], kind="stable")
-    last = ordered.groupby(NETWORK, sort=False).tail(1).set_index(NETWORK)
-    whole = last[last["iteration"] == ordered["iteration"].max()]
-    best = ordered.loc[ordered.groupby(NETWORK, sort=False)["validation_loss"].idxmin()].set_index(NETWORK)
-    best = best.loc[whole.index]
+    ordered = evaluations.sort_values([*NETWORK, "iteration"], kind="stable", ignore_index=True)
+    reached = ordered.groupby(NETWORK)["iteration"].transform("max")
+    ordered = ordered[reached == ordered["iteration"].max()]
+    networks = ordered.groupby(NETWORK, sort=False)
+    whole = networks.tail(1).set_index(NETWORK)
+    best = ordered.loc[networks["validation_loss"].idxmin()].set_index(NETWORK)
     return pd.DataFrame(
         {
             "percent_remaining": best["percent_remaining"],

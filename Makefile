@@ -1,0 +1,46 @@
+# Needs make and Python >= 3.11; everything else goes into .venv. With uv on the PATH, uv installs; else venv and pip.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PRESET ?= smoke
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lint lab notebooks benchmark clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml
+	@if command -v uv >/dev/null; then \
+	  { [ -d $(VENV) ] || uv venv --python '>=3.11' $(VENV); } && uv pip install --python $(BIN)/python -e '.[test]'; \
+	else \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "labkit needs Python 3.11 or newer: make PYTHON=python3.12 ...")' && \
+	  { [ -d $(VENV) ] || $(PYTHON) -m venv $(VENV); } && $(BIN)/python -m pip install --quiet -e '.[test]'; \
+	fi
+	@touch $@
+
+reproduce: $(READY)  ## run the notebooks on embedded data (PRESET=quick: on MNIST) and show tickets beside their controls
+	$(BIN)/python -m labkit.report reproduce --preset $(PRESET) $(NOTEBOOKS)
+
+lint: $(READY)  ## style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy labkit
+
+test: lint  ## everything that must pass: lint, tests, and all notebooks against their committed verdicts
+	$(BIN)/python -m pytest
+	runs=$$(mktemp -d) && LABKIT_RUNS=$$runs LABKIT_PROGRESS=log $(BIN)/python -m pytest -p tests.nbval_kernel \
+	  --nbval-lax --nbval-cell-timeout=600 notebooks; status=$$?; rm -rf $$runs; exit $$status
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/python -m jupyter lab notebooks
+
+notebooks: $(READY)  ## run the notebooks and keep their outputs in them, as they are committed
+	$(BIN)/python -m labkit.report refresh $(NOTEBOOKS)
+
+benchmark: $(READY)  ## throughput beside a plain PyTorch loop
+	$(BIN)/python benchmarks/throughput.py
+
+clean:  ## remove the environment and the runs
+	rm -rf $(VENV) runs

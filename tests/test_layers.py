@@ -1,0 +1,66 @@
+"""A module imports only from lower layers."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "labkit"
+
+LAYERS = [
+    {"names", "steps", "masks", "schedules", "randomness"},
+    {"scores", "tensorfiles", "progress"},
+    {"pruning", "models", "data", "specs"},
+    {"optimizers", "store", "provenance", "ticketfile", "parameters"},
+    {"population"},
+    {"training"},
+    {"experiment"},
+    {"tickets"},
+    {"metrics", "check"},
+    {"figures", "results"},
+    {"report"},
+]
+
+
+def layer_of(module: str) -> int:
+    return next(n for n, layer in enumerate(LAYERS) if module in layer)
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "labkit":
+            parts = node.module.split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("labkit.")}
+    return found - {"__version__"}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if module != "__init__":
+            yield module, path
+
+
+def test_every_module_has_a_layer():
+    assert {module for module, _ in modules()} == set().union(*LAYERS)
+
+
+def test_imports_point_down():
+    wrong = [
+        f"{path.name} imports {other}"
+        for module, path in modules()
+        for other in imported(path) - {module}
+        if layer_of(other) >= layer_of(module)
+    ]
+    assert not wrong
+
+
+def test_lower_layers_do_not_import_torchvision_or_plotly_at_the_top():
+    for module, path in modules():
+        top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in top if isinstance(node, ast.ImportFrom) and node.module}
+        roots = {name.split(".")[0] for name in names}
+        assert "torchvision" not in roots, path
+        assert "plotly" not in roots or layer_of(module) >= layer_of("figures"), path

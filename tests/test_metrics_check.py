@@ -1,0 +1,182 @@
+"""Tables, verdicts, parameters, figures: what stands between finished runs and a reader."""
+
+import pandas as pd
+import pytest
+import yaml
+
+from labkit import check, figures, metrics
+from labkit.parameters import Settings, preset_values, settings
+from labkit.progress import Progress
+
+FIGURE_3 = preset_values("lth_figure_3", "smoke")
+
+
+def network(branch, level, seed, losses, accuracies, copy=0, percent=100.0):
+    about = {"branch": branch, "level": level, "seed": seed, "copy": copy, "percent_remaining": percent}
+    return [
+        {**about, "iteration": 10 * n, "validation_loss": loss, "test_accuracy": accuracy}
+        for n, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True))
+    ]
+
+
+@pytest.fixture
+def table():
+    rows = network("ticket", 0, 0, [3, 2, 1, 1], [0.1, 0.5, 0.90, 0.95])
+    rows += network("ticket", 1, 0, [3, 1, 2, 2], [0.1, 0.93, 0.8, 0.96], percent=80.0)
+    rows += network("random_reinit", 1, 0, [3, 2, 1, 2], [0.1, 0.5, 0.90, 0.90], percent=80.0)
+    rows += network("random_reinit", 1, 0, [3, 2, 2, 1], [0.1, 0.5, 0.80, 0.92], copy=1, percent=80.0)
+    return metrics.outcomes(pd.DataFrame(rows))
+
+
+def test_outcomes_by_hand(table):
+    tickets = table[table["branch"] == "ticket"]
+    assert tickets["early_stop_iteration"].tolist() == [20, 10], "the first minimum"
+    assert tickets["accuracy_at_early_stop"].tolist() == [0.90, 0.93]
+    assert tickets["accuracy_at_end"].tolist() == [0.95, 0.96]
+
+
+def test_paired_by_hand(table):  # pitfall 44: by seed, several controls averaged
+    paired = metrics.paired(table, "random_reinit", 1)
+    assert paired.loc[0, "accuracy_at_early_stop_pp"] == pytest.approx(93 - (90 + 92) / 2)
+    assert paired.loc[0, "speed_ratio"] == pytest.approx(25 / 10)
+    assert metrics.against_dense(table, 1).tolist() == pytest.approx([3.0])
+    assert metrics.falls_below_dense(table, "ticket") == 0.0
+    assert metrics.falls_below_dense(table, "random_reinit") == 0.0  # 0.91 on average
+    lower = table.copy()
+    lower.loc[lower["branch"] == "random_reinit", "accuracy_at_early_stop"] = 0.8
+    assert metrics.falls_below_dense(lower, "random_reinit") == 80.0
+
+
+def test_a_diverged_network_is_left_out():
+    rows = network("ticket", 0, 0, [2, 1], [0.5, 0.9]) + network("ticket", 0, 1, [float("nan")], [0.1])
+    assert metrics.outcomes(pd.DataFrame(rows))["seed"].tolist() == [0]
+
+
+def test_units_are_in_the_names(table):  # pitfall 47
+    columns = [*table.columns, *metrics.paired(table, "random_reinit", 1).columns]
+    assert all(
+        name.endswith(("_pp", "_ratio")) for name in columns if "minus" in name or "gap" in name or "_pp" in name
+    )
+    assert table[["accuracy_at_early_stop", "accuracy_at_end"]].max().max() <= 1
+
+
+def judged(tmp_path, monkeypatch, rule, measured, changed=()):
+    folder = tmp_path / "params" / "n"
+    folder.mkdir(parents=True)
+    entry = {"claim": "it works", "unit": "pp", "published": 1, "smoke": rule}
+    (folder / "expected.yaml").write_text(yaml.safe_dump({"C": entry}))
+    monkeypatch.setenv("LABKIT_PARAMS", str(tmp_path / "params"))
+    return check.compare(Settings("n", "smoke", {}, tuple(changed)), {"C": measured})
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured", "verdict"),
+    [
+        ({"above": 0.5}, [0.4, 0.8], "met"),
+        ({"above": 0.5, "of": "every seed"}, [0.4, 0.8], "MISSED"),
+        ({"above": 0.5}, pd.Series([0.1, 0.2]), "MISSED"),
+        ({"within": [0, 1]}, 0.5, "met"),
+        ({"within": [0, 1]}, 1.5, "MISSED"),
+        ({"below": 2}, [1.0], "met"),
+        ({"exactly": 3}, 3, "met"),
+        ({"exactly": 3}, 3.001, "MISSED"),
+        ({"above": 0.5}, [float("nan")], "MISSED"),
+        ({"above": 0.5}, [], "not judged"),
+        ({"above": 0.5}, None, "not judged"),
+        ({"not_judged": "too few seeds"}, [9.0], "not judged"),
+    ],
+)
+def test_verdicts(tmp_path, monkeypatch, capsys, rule, measured, verdict):
+    rule = rule if "not_judged" in rule else {**rule, "because": "so"}
+    verdicts = judged(tmp_path, monkeypatch, rule, measured)
+    assert verdicts.rows[0].verdict == verdict
+    if verdict == "MISSED":
+        with pytest.raises(check.ClaimMissed, match="C .it works.: .*measured"):
+            verdicts.settle()
+    else:
+        verdicts.settle()
+    printed = capsys.readouterr().out
+    assert "it works" in printed and "0.8" not in printed, "stable text: no measured number"
+    assert "it works" in verdicts._repr_html_() and len(verdicts.table()) == 1
+
+
+def test_changed_parameters_are_shown_not_judged(tmp_path, monkeypatch):
+    verdicts = judged(tmp_path, monkeypatch, {"above": 5, "because": "so"}, 1, changed=["levels"])
+    assert "levels changed from the preset" in str(verdicts) and verdicts.rows[0].verdict == "not judged"
+
+
+def test_claims_must_be_the_expected_ones(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="unknown claim 'D'"):
+        judged(tmp_path, monkeypatch, {"above": 5, "because": "so"}, 1)
+        check.compare(Settings("n", "smoke", {}, ()), {"D": 1})
+    with pytest.raises(ValueError, match="was not measured"):
+        check.compare(Settings("n", "smoke", {}, ()), {})
+
+
+def test_published_tables():
+    lth = check.published("lth")
+    assert lth.query("figure == 'Fig3'")["value"].notna().all() and "provenance" in lth
+    with pytest.raises(ValueError, match="did you mean 'lth'"):
+        check.published("lthh")
+
+
+def test_parameters_of_a_notebook():
+    assert settings("lth_figure_3", FIGURE_3).changed == ()
+    assert settings("lth_figure_3", FIGURE_3 | {"levels": 3}).changed == ("levels",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"level": 3}, "unknown parameter 'level': did you mean 'levels'"),
+        ({"preset": "smok"}, "unknown preset 'smok': did you mean 'smoke'"),
+        ({"levels": "3"}, "parameter levels is '3': it must be a int, such as 15"),
+        ({"levels": 3.0}, "parameter levels is 3.0"),
+        ({"seeds": 3}, "parameter seeds is 3: it must be a list"),
+        ({"seeds": [0, "1"]}, r"parameter seeds \(an element\) is '1'"),
+        ({"levels": True}, "parameter levels is True"),
+    ],
+)
+def test_wrong_parameters(change, message):
+    with pytest.raises(ValueError, match=message):
+        settings("lth_figure_3", FIGURE_3 | change)
+
+
+def test_parameters_in_a_kernel_are_those_of_the_two_cells():
+    cells = ["import labkit as lk", "preset = 'smoke'\nlevels = 15", "# Parameters\nlevels = 3\nsparsity = 0.9\n"]
+    with pytest.raises(ValueError, match="unknown parameter 'sparsity'"):
+        settings("lth_figure_3", FIGURE_3 | {"In": cells})
+    later = FIGURE_3 | {"In": [*cells[:2], "%matplotlib inline", "shown = [1, 2]"], "shown": [1, 2]}
+    assert settings("lth_figure_3", later).preset == "smoke", "what later cells assign is no parameter"
+
+
+def test_unknown_notebook():
+    with pytest.raises(ValueError, match="did you mean 'lth_figure_3'"):
+        settings("lth_figur_3", {})
+
+
+def test_figures_state_what_their_bars_are(table):  # pitfall 43
+    rows = network("ticket", 0, 0, [3, 2, 1], [0.1, 0.5, 0.9]) + network("ticket", 0, 1, [3, 2, 1], [0.1, 0.6, 0.95])
+    lth = check.published("lth").query("figure == 'Fig1' and architecture == 'lenet-300-100'")
+    drawn = [
+        figures.learning_curves(pd.DataFrame(rows), [("all", [("ticket", 0)])], title="t"),
+        figures.by_sparsity(table, title="t", published=lth),
+    ]
+    for figure in drawn:
+        captions = [annotation.text for annotation in figure.layout.annotations]
+        assert any("lowest to highest" in caption for caption in captions)
+        assert figure.layout.title.text == "t"
+    assert drawn[1].layout.xaxis.range[0] > drawn[1].layout.xaxis.range[1], "weights left fall from left to right"
+    assert any(trace.name == "published winning ticket" for trace in drawn[1].data)
+
+
+def test_progress_in_a_log_is_sparse(monkeypatch, capsys):
+    monkeypatch.setenv("LABKIT_PROGRESS", "log")
+    progress = Progress("work", 100)
+    for done in range(100):
+        progress(done)
+    progress.close()
+    assert capsys.readouterr().out.splitlines() == ["work: done in under a second"]
+    monkeypatch.setenv("LABKIT_PROGRESS", "lines")
+    with pytest.raises(ValueError, match="did you mean 'line'"):
+        Progress("work", 1)

@@ -1,0 +1,56 @@
+import pytest
+import torch
+from torch import nn
+
+from labkit import models
+
+
+def test_lenet_counts():
+    network = models.build("lenet_300_100")
+    assert sum(p.numel() for p in network.parameters()) == 266_610
+    assert sum(dict(network.named_parameters())[name].numel() for name in models.prunable(network)) == 266_200
+    assert models.output_layer(network) == "fc3.weight"
+    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_biases_and_norms_are_never_prunable():  # pitfall 7
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+    assert models.prunable(network) == ["0.weight", "3.weight"]
+    assert models.prunable(nn.Linear(2, 2)) == ["weight"]
+
+
+def test_activation_is_an_option():
+    one, two = models.build("lenet_300_100"), models.build("lenet_300_100", {"activation": "sigmoid"})
+    assert isinstance(one.act, nn.ReLU) and isinstance(two.act, nn.Sigmoid)
+    with pytest.raises(ValueError, match=r"unknown activation 'tanh'.*relu, sigmoid"):
+        models.build("lenet_300_100", {"activation": "tanh"})
+
+
+def test_glorot_statistics_and_seeds():
+    states = models.initial_states(
+        "lenet_300_100", {}, "glorot_normal", [(0, "init"), (0, "reinit"), (0, "init"), (1, "init")]
+    )
+    weights = states["fc1.weight"]
+    assert weights.shape == (4, 300, 784)
+    assert weights[0].std() == pytest.approx((2 / (784 + 300)) ** 0.5, rel=0.01)
+    assert torch.equal(weights[0], weights[2])
+    correlations = torch.corrcoef(weights.reshape(4, -1))
+    assert abs(correlations[0, 1]) < 0.01 and abs(correlations[0, 3]) < 0.01
+    assert not states["fc1.bias"].any()
+
+
+def test_unknown_model_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'lenet_300_100'"):
+        models.build("lenet300_100")
+    with pytest.raises(ValueError, match="cannot be imported"):
+        models.build("no_such_module:net")
+    with pytest.raises(ValueError, match="does not take the options"):
+        models.build("lenet_300_100", {"width": 3})
+
+
+def test_building_leaves_the_ambient_generator_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    models.build("lenet_300_100", seed=1)
+    assert torch.equal(torch.rand(1), expected)

@@ -1,0 +1,82 @@
+"""The project's files agree with each other."""
+
+import ast
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from labkit.parameters import PRESETS
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_environment_is_thin_and_agrees_with_pyproject():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, installs = environment["dependencies"]
+    assert environment["name"] == PROJECT["name"] and pip == "pip"
+    assert python == "python" + PROJECT["requires-python"]
+    extras = re.findall(r"-e \.\[(\w+)\]", " ".join(installs["pip"]))
+    assert len(installs["pip"]) == 1 and extras and set(extras) <= set(PROJECT["optional-dependencies"])
+
+
+def test_packages_that_users_were_promised_are_dependencies():
+    names = {
+        re.split(r"[<>=\[ ]", entry)[0] for entry in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    }
+    assert {"torch", "torchvision", "jupyterlab", "ipywidgets", "plotly", "papermill", "nbval"} <= names
+
+
+def test_no_cycle_version_written_twice():
+    import labkit
+
+    assert labkit.__version__ == PROJECT["version"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(path):
+    assert path.stat().st_size < 300_000
+    notebook = nbformat.read(path, as_version=4)
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    parameters = notebook.cells[[("parameters" in t) for t in tags].index(True)]
+    values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(parameters.source).body}
+    presets = {name: yaml.safe_load((ROOT / "params" / path.stem / f"{name}.yaml").read_text()) for name in PRESETS}
+    assert values == presets["smoke"], "the parameters cell is the smoke preset"
+    for name, preset in presets.items():
+        assert preset["preset"] == name and list(preset) == list(values)
+    assert any("nbval-check-output" in t for t in tags)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert "def " not in cell.source and cell.execution_count, "committed notebooks have been run"
+    text = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    assert "plotly" in text and '"error"' not in text
+
+
+def test_every_preset_folder_has_its_notebook_and_expectations():
+    for folder in (ROOT / "params").iterdir():
+        assert (ROOT / "notebooks" / f"{folder.name}.ipynb").exists()
+        expected = yaml.safe_load((folder / "expected.yaml").read_text())
+        for claim, entry in expected.items():
+            assert {"claim", "published", *PRESETS} <= set(entry), claim
+            for preset in PRESETS:
+                assert "because" in entry[preset] or "not_judged" in entry[preset], (claim, preset)
+        assert any("because" in entry["smoke"] for entry in expected.values()), "smoke judges something"
+
+
+def test_the_project_names_no_machine_path_or_registry():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    pattern = re.compile(r"index-url|find-links|/work/|/tmp/|/root/")
+    for name in listed.stdout.split():
+        if name.startswith("tests/") or not (ROOT / name).is_file():
+            continue
+        found = pattern.search((ROOT / name).read_text(errors="ignore"))
+        assert not found, f"{name}: {found and found[0]}"

@@ -1,0 +1,252 @@
+"""The population and its loop."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from labkit import data, masks, metrics, models
+from labkit.data import DataSet
+from labkit.population import Population
+from labkit.specs import TrainSpec
+from labkit.training import HISTORY, Training, evaluate
+from tests.conftest import lenet, lenet_states, random_masks
+
+OPTIMIZERS = {
+    "adam": TrainSpec(duration="5it", weight_decay=0.1),
+    "momentum": TrainSpec(duration="5it", optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=0.1),
+    "nesterov": TrainSpec(duration="5it", optimizer="sgd", lr=0.05, momentum=0.9, nesterov=True),
+    "sgd": TrainSpec(duration="5it", optimizer="sgd", lr=0.05),
+}
+
+
+def training(digits, replicates=1, density=0.3, spec=None, seed=0, **changes):
+    spec = spec or TrainSpec(duration="40it", evaluate_every="10it")
+    states = lenet_states(replicates, seed)
+    population = Population(lenet, states, random_masks(states, density), spec)
+    return Training(population, digits, spec, range(seed, seed + replicates), **changes)
+
+
+@pytest.mark.parametrize("spec", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_masked_weights_and_their_state_stay_zero_whatever_is_planted(digits, spec):  # pitfalls 1, 2
+    run = training(digits, 2, spec=spec)
+    population = run.population
+    for slot, tree in population.slots.items():
+        for name, mask in population.masks.items():
+            if slot != "step":
+                tree[name][~mask] = 1.0
+    for step in range(5):
+        for n in range(2):
+            population.step(n, *digits.inputs("train", run.orders[n][step]), spec.lr)
+            for name, mask in population.masks.items():
+                dead = ~mask[n]
+                assert not population.states[name][n][dead].any()
+                for slot, tree in population.slots.items():
+                    assert slot == "step" or not tree[name][n][dead].any(), (slot, name)
+    assert all(population.states[name][mask].all() for name, mask in population.masks.items()), "the others live"
+
+
+@pytest.mark.parametrize("spec", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_steps_are_those_of_torch_optim(digits, spec):
+    run = training(digits, 1, density=1.1, spec=spec)
+    network = lenet()
+    network.load_state_dict({name: state[0].clone() for name, state in run.population.states.items()})
+    if spec.optimizer == "adam":
+        optimizer = torch.optim.Adam(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+    else:
+        settings = {"momentum": spec.momentum, "nesterov": spec.nesterov, "weight_decay": spec.weight_decay}
+        optimizer = torch.optim.SGD(network.parameters(), lr=spec.lr, **settings)
+    for step in range(5):
+        inputs, labels = digits.inputs("train", run.orders[0][step])
+        run.population.step(0, inputs, labels, spec.lr)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(inputs), labels).backward()
+        optimizer.step()
+    for name, parameter in network.named_parameters():
+        assert torch.allclose(run.population.states[name][0], parameter, atol=1e-6), name
+
+
+def test_negative_weights_learn(digits):  # pitfall 3
+    run = training(digits)
+    run.population.states["fc1.weight"].abs_().neg_()
+    run.population.set_masks(run.population.masks)
+    before = run.population.states["fc1.weight"].clone()
+    run.run()
+    alive = run.population.masks["fc1.weight"]
+    assert (run.population.states["fc1.weight"] != before)[alive].float().mean() > 0.7
+
+
+def test_a_population_gives_each_replicate_what_a_single_run_gives():
+    """Three replicates, 200 steps: the same numbers, to the bit, and the same early stop."""
+    digits = data.load("digits", shape=(1, 28, 28))
+    spec = TrainSpec(duration="200it", evaluate_every="20it")
+    states = lenet_states(3)
+    mask = random_masks(states, 0.3)
+    together = Training(Population(lenet, states, mask, spec), digits, spec, [0, 1, 2])
+    together.run()
+    for n in range(3):
+        one = {name: state[n : n + 1] for name, state in states.items()}
+        alone = Training(
+            Population(lenet, one, {name: m[n : n + 1] for name, m in mask.items()}, spec), digits, spec, [n]
+        )
+        alone.run()
+        for name, state in alone.population.states.items():
+            assert torch.equal(state[0], together.population.states[name][n]), name
+        assert torch.equal(alone.history[0].nan_to_num(), together.history[n].nan_to_num())
+        stops = [run.history[i, :, HISTORY.index("validation_loss")].argmin() for run, i in ((alone, 0), (together, n))]
+        assert stops[0] == stops[1]
+
+
+def test_the_number_of_threads_changes_nothing(digits):
+    results = []
+    for threads in (1, 2):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            run = training(digits, 3)
+            run.run()
+            assert torch.get_num_threads() == threads, "the setting is put back"
+        finally:
+            torch.set_num_threads(before)
+        results.append(run.population.states["fc1.weight"].clone())
+    assert torch.equal(*results)
+
+
+def test_same_seed_same_run_other_seed_other_run(digits):  # pitfall 49
+    runs = [training(digits, seed=seed) for seed in (0, 0, 1)]
+    for run in runs:
+        run.run()
+    weights = [run.population.states["fc2.weight"] for run in runs]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_training_runs_to_its_end_and_evaluates_where_it_should(digits):  # pitfall 10
+    run = training(digits, spec=TrainSpec(duration="45it", evaluate_every="20it"))
+    run.run()
+    assert run.points == [0, 20, 40, 45] and run.step == [45]
+    assert not run.history[0, 1:].isnan().any() and math.isnan(run.history[0, 0, 0])
+
+
+def test_early_stop_is_the_first_minimum_of_validation_loss_and_blind_to_test_data(digits):  # pitfalls 9, 10, 12
+    rng = torch.Generator().manual_seed(0)
+    poisoned = {**digits.labels, "test": torch.randint(0, 10, (360,), generator=rng)}
+    other = DataSet(digits.name, digits.images, poisoned, digits.classes, digits.scale, digits.shift, "poisoned")
+    stops = []
+    for dataset in (digits, other):
+        spec = TrainSpec(duration="100it", evaluate_every="10it")
+        run = Training(Population(lenet, lenet_states(), {}, spec), dataset, spec, [0])
+        run.run()
+        table = _table(run)
+        outcome = metrics.outcomes(table).iloc[0]
+        losses = table["validation_loss"].tolist()
+        assert outcome["early_stop_iteration"] == 10 * losses.index(min(losses))
+        stops.append((outcome["early_stop_iteration"], outcome["accuracy_at_early_stop"]))
+    assert stops[0][0] == stops[1][0] and stops[1][1] < 0.3 < stops[0][1]
+    tied = table.assign(validation_loss=1.0)
+    assert metrics.outcomes(tied)["early_stop_iteration"].tolist() == [0], "the first of equals"
+    assert not [column for column in metrics.outcomes(table) if "max" in column or "best" in column]
+
+
+def _table(run):
+    import pandas as pd
+
+    rows = [dict(zip(HISTORY, row, strict=True)) for row in run.history[0].tolist()]
+    about = {"branch": "ticket", "level": 0, "seed": 0, "copy": 0, "percent_remaining": 100.0}
+    return pd.DataFrame([{**about, "iteration": step, **row} for step, row in zip(run.points, rows, strict=True)])
+
+
+def test_accuracy_is_exact_over_a_last_short_batch():  # pitfall 11
+    found = data.load("digits", shape=(1, 28, 28))
+    images = {**found.images, "test": found.images["train"].repeat(9, 1, 1, 1)[:10_007]}
+    labels = {**found.labels, "test": found.labels["train"].repeat(9)[:10_007]}
+    dataset = DataSet("odd", images, labels, found.classes, found.scale, found.shift, "odd")
+    network = models.build("lenet_300_100", seed=1)
+    _, accuracy = evaluate(network, dataset, "test")
+    logits = network(dataset.inputs("test", slice(None))[0])
+    assert accuracy == int((logits.argmax(1) == labels["test"]).sum()) / 10_007
+
+
+def test_a_diverged_replicate_stops_alone(digits):
+    spec = TrainSpec(duration="30it", evaluate_every="10it")
+    states = lenet_states(3)
+    states["fc1.weight"][1, 0, 0] = math.nan
+    run = Training(Population(lenet, states, {}, spec), digits, spec, [0, 1, 2])
+    run.run()
+    assert run.diverged == [-1, 0, -1] and run.step == [30, 0, 30]
+    alone = Training(Population(lenet, {n: s[:1] for n, s in states.items()}, {}, spec), digits, spec, [0])
+    alone.run()
+    assert torch.equal(run.population.states["fc1.weight"][0], alone.population.states["fc1.weight"][0])
+
+
+def test_an_interrupt_saves_and_the_rest_gives_the_same_run(digits):
+    whole = training(digits, 3, snapshot_at=15)
+    whole.run()
+    saved = {}
+
+    def interrupt(left):
+        if left < 3 * 40 - 30:
+            raise KeyboardInterrupt
+
+    broken = training(digits, 3, snapshot_at=15)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run(save=lambda tensors: saved.update({k: v.clone() for k, v in tensors.items()}), progress=interrupt)
+    resumed = training(digits, 3, snapshot_at=15)
+    resumed.load(saved)
+    assert 0 < resumed.steps_left() < 120
+    resumed.run()
+    mine, theirs = resumed.tensors(), whole.tensors()
+    for name in theirs:
+        assert torch.equal(mine[name].nan_to_num(), theirs[name].nan_to_num()), name
+
+
+def test_resume_brings_its_masks(digits):  # a resume that keeps other masks than the checkpoint's is a known trap
+    run = training(digits, 1, density=0.3)
+    saved = {name: tensor.clone() for name, tensor in run.tensors().items()}
+    other = training(digits, 1, density=0.9)
+    other.load(saved)
+    assert masks.counts(other.population.masks) == masks.counts(run.population.masks)
+    other.run()
+    dead = ~run.population.masks["fc1.weight"]
+    assert not other.population.states["fc1.weight"][dead].any()
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(784, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 10)
+        )
+
+    def forward(self, inputs):
+        return self.layers(inputs)
+
+
+def test_batch_norm_and_dropout_belong_to_the_replicate(digits):
+    """Any module trains: buffers are kept per replicate, dropout is drawn from the replicate's seed and step."""
+    spec = TrainSpec(duration="12it", evaluate_every="6it")
+    state = {name: torch.stack([v, v]) for name, v in Noisy().state_dict().items()}
+    both = Training(Population(Noisy, state, {}, spec), digits, spec, [0, 1])
+    both.run()
+    one = Training(Population(Noisy, {n: s[1:] for n, s in state.items()}, {}, spec), digits, spec, [1])
+    one.run()
+    for name in state:
+        assert torch.equal(both.population.states[name][1], one.population.states[name][0]), name
+        assert name.endswith("tracked") or not torch.equal(
+            both.population.states[name][0], both.population.states[name][1]
+        )
+
+
+def test_what_does_not_fit_is_refused(digits):
+    states = lenet_states()
+    spec = TrainSpec(duration="5it")
+    with pytest.raises(ValueError, match="mask of fc1.weight must be bool"):
+        Population(lenet, states, {"fc1.weight": torch.ones(3)}, spec)
+    with pytest.raises(ValueError, match="unknown masked parameter 'fc1.weigth': did you mean 'fc1.weight'"):
+        Population(lenet, states, {"fc1.weigth": torch.ones(3)}, spec)
+    with pytest.raises(ValueError, match="fc1.weight has shape"):
+        Population(lenet, {**states, "fc1.weight": torch.ones(1, 3, 784)}, {}, spec)
+    with pytest.raises(ValueError, match=r"unknown optimizer 'adm': did you mean 'adam'"):
+        Population(lenet, states, {}, TrainSpec(optimizer="adm"))
+    with pytest.raises(ValueError, match="as many seeds"):
+        Training(Population(lenet, states, {}, spec), digits, spec, [0, 1])
