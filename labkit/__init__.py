@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from labkit.experiment import Experiment
 from labkit.parameters import settings
 from labkit.specs import DataSpec, PruneSpec, TicketSpec, TrainSpec
 from labkit.steps import Step
@@ -9,6 +10,16 @@ from labkit.ticketfile import Ticket
 from labkit.tickets import branch, find_tickets, random_reinit, random_sparse
 
 __all__ = [
-    "DataSpec", "PruneSpec", "Step", "Ticket", "TicketSpec", "TrainSpec", "branch", "find_tickets", "random_reinit",
-    "random_sparse", "settings",
-]  # fmt: skip
+    "DataSpec",
+    "Experiment",
+    "PruneSpec",
+    "Step",
+    "Ticket",
+    "TicketSpec",
+    "TrainSpec",
+    "branch",
+    "find_tickets",
+    "random_reinit",
+    "random_sparse",
+    "settings",
+]

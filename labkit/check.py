@@ -93,7 +93,7 @@ class Verdicts:
         body = ""
         for row in self.rows:
             unit = f" {row.unit}" if row.unit else ""
-            measured = _numbers(row.measured) + (unit if row.measured else "")
+            measured = _numbers(row.measured) + unit if row.measured else ""
             cells = [row.claim, row.text, row.published + unit, measured, row.rule, row.reason]
             texts = "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in cells)
             body += f"<tr>{texts}<td style='color:{colours[row.verdict]};font-weight:bold'>{row.verdict}</td></tr>"
@@ -105,7 +105,8 @@ def compare(settings: Settings, measured: Mapping[str, Measured]) -> Verdicts:
 
     Args:
         settings: the notebook run; where its parameters differ from the preset's, nothing is judged.
-        measured: claim -> one number or one a seed; None or empty where it could not be measured.
+        measured: claim -> one number or one a seed; None or empty where it could not be measured, which is a miss
+            where the preset judges the claim.
 
     Raises:
         ValueError: for a claim that the notebook's `expected.yaml` does not have, or one of it that is left out.
@@ -124,9 +125,9 @@ def _judge(settings: Settings, name: str, entry: Mapping[str, Any], measured: Me
     reason = rule.get("not_judged", "")
     if settings.changed:
         reason = f"{', '.join(settings.changed)} changed from the preset"
-    elif not values and not reason:
-        reason = "not measured"
     text, met = _apply(rule, values, entry.get("unit", ""))
+    if rule.get("of") == "every seed" and len(values) != len(settings.values["seeds"]):
+        met = False  # a seed that diverged, or was not run, is a seed that does not meet the claim
     verdict = "not judged" if reason else ("met" if met else "MISSED")
     because = reason or rule["because"]
     return Verdict(name, entry["claim"], entry.get("unit", ""), str(entry["published"]), values, text, because, verdict)
@@ -150,4 +151,4 @@ def _apply(rule: Mapping[str, Any], values: Sequence[float], unit: str) -> tuple
 
 
 def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}" for value in values)
+    return ", ".join(f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}" for value in values) or "nothing"

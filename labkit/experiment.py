@@ -1,11 +1,12 @@
 """What a spec needs to run, checked before any training; and one run of a population, computed once and kept."""
 
+import hashlib
 import inspect
 import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,15 +82,14 @@ class Experiment:
     def __init__(self, spec: TicketSpec, root: Path | None = None):
         choose("init", spec.init, models.INITS)
         function = models.builder(spec.model)
-        defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
-        given = {name: value for name, value in spec.model_options.items() if defaults.get(name) != value}
-        self.spec, self.root = replace(spec, model_options=given), root  # an option at its default is not in the hash
         shape = getattr(function, "input_shape", None)
         self.data: DataSet = data.load(**{**to_dict(spec.data), "name": spec.data.name, "shape": shape})
-        options = dict(spec.model_options)
+        defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
+        self.options = dict(spec.model_options)
         if "classes" in defaults:
-            options.setdefault("classes", len(self.data.classes))
-        self.options = options
+            self.options.setdefault("classes", len(self.data.classes))
+        given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
+        self.spec, self.root = replace(spec, model_options=given), root  # an option at its default is not in the hash
         network = self.model()
         self._try(network)
         self.prunable = models.prunable(network)
@@ -98,6 +98,8 @@ class Experiment:
         self.output = models.output_layer(network)
         weights = network.state_dict()
         self.sizes = {name: weights[name].numel() for name in self.prunable}
+        for name in spec.prune.layer_rates:
+            choose("prunable layer", name, self.prunable)
         epoch = self.data.size("train") / spec.train.batch_size
         self.iterations = Step.parse(spec.train.duration).iterations(epoch=epoch)
         self.rewind = Step.parse(spec.rewind).iterations(epoch=epoch, run=self.iterations)
@@ -118,14 +120,19 @@ class Experiment:
     def folder(self, level: int, branch: str, seeds: Sequence[int], copies: int = 1) -> RunFolder:
         """The folder of a run: one population, at one level of pruning, of one branch."""
         prune = replace(self.spec.prune, levels=level) if level else type(self.spec.prune)()  # dense: whatever follows
+        spec = replace(self.spec, prune=prune)
+        if data.is_own(spec.data.name):  # wherever the files lie: the digest says what is in them
+            spec = replace(spec, data=replace(spec.data, name="own"))
         identity = {
             "format": FORMAT,
-            "spec": to_dict(replace(self.spec, prune=prune)),
-            "data": self.data.digest[:16],
+            "spec": to_dict(spec),
+            "data_digest": self.data.digest[:16],
             "branch": branch,
             "seeds": list(seeds),
             "copies": copies,
         }
+        if ":" in spec.model:
+            identity["model_code"] = code_digest(models.builder(spec.model))
         return RunFolder(identity, self.root)
 
     def compute(
@@ -143,7 +150,11 @@ class Experiment:
             Replicate-iterations that this run stands for.
         """
         steps = (self.iterations - begin) * len(run.folder.identity["seeds"]) * run.folder.identity["copies"]
-        if not run.folder.done():
+        if run.folder.done():
+            for replicate in run.result["replicates"]:
+                if replicate["diverged_at"] is not None:
+                    _warn(run, replicate["seed"], replicate["copy"], replicate["diverged_at"], self.spec.train.lr)
+        else:
             with run.folder.lock():
                 if not run.folder.done():
                     note = f"level {run.level}"
@@ -170,17 +181,17 @@ class Experiment:
         def save(tensors: Mapping[str, Tensor]) -> None:
             run.folder.write_tensors("checkpoint", {**tensors, "run/seconds": torch.tensor(spent())})
 
-        training.run(save, progress)
+        training.run(save, progress, lambda n, step: _warn(run, *start.replicates[n], step, self.spec.train.lr))
         population = training.population
         run.folder.write_tensors("final", tensorfiles.pack_states(population.states, population.masks))
         if training.snapshot:
             run.folder.write_tensors("rewind", training.snapshot)
-        replicates = [self._outcome(training, run, n, *pair) for n, pair in enumerate(start.replicates)]
+        replicates = [self._outcome(training, n, *pair) for n, pair in enumerate(start.replicates)]
         run.folder.finish(
             [row for n in range(len(replicates)) for row in _rows(training, n, replicates[n])],
             {
-                "level": run.level, "replicates": replicates, "begin": begin, "iterations": self.iterations,
-                "seconds": round(spent(), 2), **provenance.describe(),
+                "spec": asdict(self.spec), "branch": run.branch, "level": run.level, "replicates": replicates,
+                "begin": begin, "iterations": self.iterations, "seconds": round(spent(), 2), **provenance.describe(),
             },
         )  # fmt: skip
 
@@ -190,21 +201,16 @@ class Experiment:
         seeds = [seed for seed, _ in start.replicates]
         return Training(population, self.data, train, seeds, start=begin, snapshot_at=snapshot)
 
-    def _outcome(self, training: Training, run: Run, n: int, seed: int, copy: int) -> dict[str, Any]:
+    def _outcome(self, training: Training, n: int, seed: int, copy: int) -> dict[str, Any]:
         step = training.diverged[n] if training.diverged[n] >= 0 else None
-        if step is not None:
-            warnings.warn(
-                f"seed {seed}, copy {copy} of {run.branch} at level {run.level} stopped at step {step}: its loss was "
-                f"not finite. The others went on; try a smaller learning rate than {self.spec.train.lr:g}.",
-                stacklevel=4,
-            )
         kept = sum(int(mask[n].sum()) for mask in training.population.masks.values())
         size = sum(mask[n].numel() for mask in training.population.masks.values())
         return {"seed": seed, "copy": copy, "kept": kept, "density": kept / size, "diverged_at": step}
 
-    def estimate(self, start: Start, networks: int, runs: int) -> str:
-        """What `runs` runs of `networks` networks will cost, measured from a few steps of copies of the first ones."""
+    def estimate(self, start: Start, runs: Sequence[Run], begin: int) -> str:
+        """What runs that are not done will cost, measured from a few steps of copies of the first networks."""
         cores = torch.get_num_threads()
+        networks = len(start.replicates)
         few = min(networks, cores)
         first = Start({name: s[:few] for name, s in start.states.items()}, {}, list(start.replicates)[:few])
 
@@ -215,19 +221,24 @@ class Experiment:
             return time.monotonic() - began
 
         seconds(2)  # first-touch costs
-        short, long = 4, 44
+        short = 4
         brief = seconds(short)
-        long = long if brief < 0.5 else 8
+        long = 44 if brief < 0.5 else 8
         step = max(0.0, (seconds(long) - brief)) / (long - short) / few
-        every = Step.parse(self.spec.train.evaluate_every)
-        evaluations = self.iterations / max(1, every.iterations(epoch=self._epoch, run=self.iterations))
         evaluation = max(0.0, brief - short * step * few) / 2 / few
-        total = runs * networks * (self.iterations * step + evaluations * evaluation)
+        every = Step.parse(self.spec.train.evaluate_every).iterations(epoch=self._epoch, run=self.iterations)
+        left = sum(self._steps_left(run, begin if run.level else 0, networks) for run in runs)
+        total = left * (step + evaluation / max(1, every))
         state = sum(s[0].numel() * s.element_size() for s in start.states.values())
         memory = 6 * networks * state + sum(images.numel() for images in self.data.images.values())
-        parts = [_count(runs, "level"), _count(networks, "network"), _count(self.iterations, "iteration")]
-        where = f"on {_count(cores, 'core')}, {memory / 1e9:.1g} GB besides PyTorch"
+        parts = [_count(len(runs), "level"), _count(networks, "network"), _count(self.iterations, "iteration")]
+        where = f"on {_count(cores, 'core')}, {memory / 1e9:.2f} GB besides PyTorch"
         return f"{' x '.join(parts)}: about {duration(total)} {where}"
+
+    def _steps_left(self, run: Run, begin: int, networks: int) -> int:
+        found = run.folder.checkpoint()
+        done = 0 if found is None else int(sum(found["loop/step"].tolist())) - begin * networks
+        return (self.iterations - begin) * networks - done
 
     @property
     def _epoch(self) -> float:
@@ -251,6 +262,7 @@ class Experiment:
 
 def _rows(training: Training, n: int, replicate: Mapping[str, Any]) -> list[dict[str, Any]]:
     about = {"seed": replicate["seed"], "copy": replicate["copy"], "percent_remaining": 100 * replicate["density"]}
+    about["diverged"] = replicate["diverged_at"] is not None
     reached = [index for index, step in enumerate(training.points) if step <= training.step[n]]
     history = [[None if math.isnan(value) else value for value in row] for row in training.history[n].tolist()]
     return [
@@ -261,3 +273,29 @@ def _rows(training: Training, n: int, replicate: Mapping[str, Any]) -> list[dict
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _warn(run: Run, seed: int, copy: int, step: int, lr: float) -> None:
+    warnings.warn(
+        f"seed {seed}, copy {copy} of {run.branch} at level {run.level} stopped at step {step}: its loss was not "
+        f"finite. The others go on without it; try a smaller learning rate than {lr:g}.",
+        stacklevel=6,
+    )
+
+
+def code_digest(function: Callable[..., Any]) -> str:
+    """A digest of the source of the module that a user's function stands in, so that changed code is another run.
+
+    Raises:
+        ValueError: for code without a name of its own or a source file: a lambda, a closure, a notebook cell.
+    """
+    name = getattr(function, "__qualname__", "<none>")
+    try:
+        if "<" in name:
+            raise OSError
+        source = inspect.getsource(inspect.getmodule(function) or function)
+    except (OSError, TypeError) as error:
+        raise ValueError(
+            f"{name} must be a named function of a module file, so that its runs can be told from those of other code"
+        ) from error
+    return hashlib.sha256(f"{name}\n{source}".encode()).hexdigest()[:16]

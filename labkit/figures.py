@@ -98,8 +98,7 @@ def learning_curves(
         figure.update_xaxes(title="training iteration", row=1, col=column)
     figure.update_yaxes(title="test accuracy, %", row=1, col=1)
     figure.update_yaxes(range=[100 * floor, min(100.0, 100 * ceiling)])
-    networks = int(shown.groupby(["branch", "level", "iteration"]).size().max())
-    return _finish(figure, title, f"lines: mean of {networks} networks; bands: lowest to highest of them"
+    return _finish(figure, title, f"lines: mean of {_networks(shown)}; bands: lowest to highest of them"
                    + ("; dashed grey: published (digitised)" if published is not None else ""))  # fmt: skip
 
 
@@ -157,8 +156,7 @@ def by_sparsity(
         figure.update_yaxes(title=axis, row=1, col=column)
         weights_axis(figure, column, low)
     figure.update_yaxes(rangemode="tozero", row=1, col=1)
-    networks = int(table.groupby(["branch", "level"]).size().max())
-    return _finish(figure, title, f"points: mean of {networks} networks; bars: lowest to highest of them"
+    return _finish(figure, title, f"points: mean of {_networks(table)}; bars: lowest to highest of them"
                    + ("; dashed grey: published (digitised)" if published is not None else ""))  # fmt: skip
 
 
@@ -216,6 +214,19 @@ def compare_curves(evaluations: pd.DataFrame, *, lines: str, panels: str, title:
     figure.update_yaxes(range=[100 * floor, 100 * float(evaluations["test_accuracy"].max()) + 0.5])
     networks = int(evaluations.groupby([lines, panels, "iteration"]).size().max())
     return _finish(figure, title, f"lines: mean of {networks} networks; bands: lowest to highest of them")
+
+
+def _networks(table: pd.DataFrame) -> str:
+    """ "3 networks", or how many of each branch where they differ."""
+    counts = {
+        NAMES.get(str(branch), str(branch)): int(
+            rows.groupby("level")[["seed", "copy"]].apply(lambda g: len(g.drop_duplicates())).max()
+        )
+        for branch, rows in table.groupby("branch")
+    }
+    if len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} networks"
+    return "; ".join(f"{count} ({name})" for name, count in counts.items()) + " networks"
 
 
 def _percent(fractions: pd.Series) -> list[float]:

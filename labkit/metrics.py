@@ -4,7 +4,7 @@ Accuracies are fractions; differences in percentage points and ratios say so in 
 over test data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -14,8 +14,18 @@ NETWORK = ["branch", "level", "seed", "copy"]
 
 
 def curves(*branches: Runs) -> pd.DataFrame:
-    """All evaluations: branch, level, seed, copy, percent_remaining, iteration, and losses and accuracies by split."""
-    return pd.concat([runs.metrics() for runs in branches], ignore_index=True)
+    """All evaluations: branch, level, seed, copy, percent_remaining, iteration, and losses and accuracies by split.
+
+    Raises:
+        ValueError: if two experiments are mixed: the same branch, level, seed and copy from different runs.
+    """
+    table = pd.concat([runs.metrics() for runs in branches], ignore_index=True)
+    if table.duplicated([*NETWORK, "iteration"]).any():
+        raise ValueError(
+            "these runs are of two experiments (the same branch, level and seed twice): make a table for each and tell "
+            "them apart by a column of your own"
+        )
+    return table
 
 
 def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -28,8 +38,7 @@ def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
     accuracy_at_end (both on test data).
     """
     ordered = evaluations.sort_values([*NETWORK, "iteration"], kind="stable", ignore_index=True)
-    reached = ordered.groupby(NETWORK)["iteration"].transform("max")
-    ordered = ordered[reached == ordered["iteration"].max()]
+    ordered = ordered[~ordered["diverged"]]
     networks = ordered.groupby(NETWORK, sort=False)
     whole = networks.tail(1).set_index(NETWORK)
     best = ordered.loc[networks["validation_loss"].idxmin()].set_index(NETWORK)
@@ -95,13 +104,3 @@ def falls_below_dense(table: pd.DataFrame, branch: str, by_pp: float = 0.0) -> f
 def spread(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     """Mean, minimum and maximum of a column over networks, for error bars."""
     return table.groupby(list(by))[value].agg(["mean", "min", "max", "count"]).reset_index()
-
-
-def level_at(percent: float, rates: Mapping[str, float], sizes: Mapping[str, int]) -> int:
-    """The level of layerwise pruning whose weights left come nearest to a percentage."""
-    total = sum(sizes.values())
-
-    def remaining(level: int) -> float:
-        return 100 * sum(size * (1 - rates[name]) ** level for name, size in sizes.items()) / total
-
-    return min(range(60), key=lambda level: abs(remaining(level) - percent))

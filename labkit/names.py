@@ -1,7 +1,9 @@
 """Names given by people: an unknown one is answered with the nearest right one and the whole list."""
 
+import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import SupportsIndex
 
 
 def choose(kind: str, name: object, choices: Iterable[str]) -> str:
@@ -22,7 +24,7 @@ def choose(kind: str, name: object, choices: Iterable[str]) -> str:
     known = sorted(choices)
     if isinstance(name, str) and name in known:
         return name
-    near = get_close_matches(str(name), known, n=1)
+    near = get_close_matches(str(name), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"unknown {kind} {name!r}: {hint}There are: {', '.join(known)}")
 
@@ -52,6 +54,6 @@ def whole(what: str, value: object, least: int = 0) -> int:
     Raises:
         ValueError: for anything else, a float or a boolean included.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{what} is {value!r}: it must be a whole number of at least {least}")
-    return value
+    if not isinstance(value, bool) and isinstance(value, SupportsIndex) and operator.index(value) >= least:
+        return operator.index(value)
+    raise ValueError(f"{what} is {value!r}: it must be a whole number of at least {least}")

@@ -15,22 +15,24 @@ from labkit.names import choose
 from labkit.specs import TrainSpec
 
 Slots = Mapping[str, list[Tensor]]
-Update = Callable[[list[Tensor], list[Tensor], Slots, float, TrainSpec], None]
+Update = Callable[[list[Tensor], list[Tensor], Slots, float, float, TrainSpec], None]
 
 
-def adam(weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: float, spec: TrainSpec) -> None:
+def adam(
+    weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: float, decay: float, spec: TrainSpec
+) -> None:
     """Adam (Kingma & Ba 2015, Algorithm 1; betas 0.9 and 0.999, epsilon 1e-8), L2 penalty added to the gradient."""
     _adam_step(
         weights, gradients, slots["exp_avg"], slots["exp_avg_sq"], [], slots["step"], fused=True, amsgrad=False,
-        beta1=0.9, beta2=0.999, lr=lr, weight_decay=spec.weight_decay, eps=1e-8, maximize=False,
+        beta1=0.9, beta2=0.999, lr=lr, weight_decay=decay, eps=1e-8, maximize=False,
     )  # fmt: skip
 
 
-def sgd(weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: float, spec: TrainSpec) -> None:
+def sgd(weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: float, decay: float, spec: TrainSpec) -> None:
     """SGD with (Nesterov) momentum as in Sutskever et al. 2013, the learning rate outside the momentum."""
     buffers: list[Any] = slots.get("momentum_buffer") or [None] * len(weights)
     _sgd_step(
-        weights, gradients, buffers, fused=True, weight_decay=spec.weight_decay, momentum=spec.momentum, lr=lr,
+        weights, gradients, buffers, fused=True, weight_decay=decay, momentum=spec.momentum, lr=lr,
         dampening=0.0, nesterov=spec.nesterov, maximize=False,
     )  # fmt: skip
 

@@ -80,7 +80,10 @@ def settings(notebook: str, namespace: Mapping[str, Any]) -> Settings:
 
 
 def _given(namespace: Mapping[str, Any]) -> list[str]:
-    """Names that the parameters cell and papermill's injected cell assign; outside IPython, all plain values."""
+    """Names that the parameters cell and papermill's injected cell assign; outside IPython, all plain values.
+
+    Of several runs of the parameters cell the last counts, so that a misspelt name can be corrected.
+    """
     if "In" not in namespace:
         return [n for n, value in namespace.items() if not n.startswith("_") and isinstance(value, _LITERALS)]
     names: list[str] = []
@@ -91,8 +94,10 @@ def _given(namespace: Mapping[str, Any]) -> list[str]:
             continue
         targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
         assigned = [target.id for target in targets if isinstance(target, ast.Name)]
-        if "preset" in assigned or source.startswith(_INJECTED):
-            names += [name for name in assigned if name not in names]
+        if "preset" in assigned and not source.startswith(_INJECTED):
+            names = assigned
+        elif source.startswith(_INJECTED):
+            names = names + assigned
     return names
 
 

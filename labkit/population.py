@@ -5,13 +5,14 @@ views into the stack, so a step of one replicate is a plain PyTorch step and who
 pruning, saving) are single tensor operations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from labkit import masks as mask_sets
 from labkit.masks import Masks
+from labkit.models import prunable
 from labkit.names import choose
 from labkit.optimizers import optimizer
 from labkit.specs import TrainSpec
@@ -38,24 +39,21 @@ class Population:
         self.states = {name: state.clone() for name, state in states.items()}
         self.size = len(next(iter(self.states.values())))
         self.models = [model() for _ in range(self.size)]
-        self.parameters = [name for name, _ in self.models[0].named_parameters()]
+        self.parameters = [name for name, parameter in self.models[0].named_parameters() if parameter.requires_grad]
         self._fits(masks)
         for index, network in enumerate(self.models):
             network.load_state_dict(_replicate(self.states, index), assign=True)
-        weights = {name: self.states[name] for name in self.parameters}
-        self.slots = {
+        self.slots: dict[str, dict[str, Tensor]] = {
             slot: {
-                name: torch.zeros(self.size) if slot == "step" else torch.zeros_like(w) for name, w in weights.items()
+                name: torch.zeros(self.size) if slot == "step" else torch.zeros_like(self.states[name])
+                for name in self.parameters
             }
             for slot in slots
         }
-        self._weights: list[list[Tensor]] = [
-            [dict(network.named_parameters())[name] for name in self.parameters] for network in self.models
-        ]
-        self._slots = [
-            {slot: list(_replicate(tree, index).values()) for slot, tree in self.slots.items()}
-            for index in range(self.size)
-        ]
+        decayed = prunable(self.models[0]) if spec.weight_decay else []  # never a bias or a norm
+        groups = [(spec.weight_decay, [n for n in self.parameters if n in decayed]),
+                  (0.0, [n for n in self.parameters if n not in decayed])]  # fmt: skip
+        self._groups = [[self._group(i, names, decay) for decay, names in groups if names] for i in range(self.size)]
         self.masks: Masks = {}
         self.set_masks(masks)
 
@@ -80,11 +78,12 @@ class Population:
 
         Masked weights and their optimiser state are exactly zero afterwards, whatever momentum or decay did.
         """
-        weights = self._weights[index]
+        groups = self._groups[index]
         loss = nn.functional.cross_entropy(self.models[index](inputs), labels)
-        gradients = torch.autograd.grad(loss, weights)
+        gradients = iter(torch.autograd.grad(loss, [weight for weights, _, _ in groups for weight in weights]))
         with torch.no_grad():
-            self.update(weights, list(gradients), self._slots[index], lr, self.spec)
+            for weights, slots, decay in groups:
+                self.update(weights, [next(gradients) for _ in weights], slots, lr, decay, self.spec)
             mask_sets.multiply(*self._masked[index])
         return loss.detach()
 
@@ -101,8 +100,19 @@ class Population:
             live.copy_(tensors[key])
         self.set_masks(masks)
 
+    def _group(
+        self, index: int, names: Sequence[str], decay: float
+    ) -> tuple[list[Tensor], dict[str, list[Tensor]], float]:
+        weights = dict(self.models[index].named_parameters())
+        slots = {slot: _replicate(tree, index) for slot, tree in self.slots.items()}
+        return [weights[n] for n in names], {slot: [tree[n] for n in names] for slot, tree in slots.items()}, decay
+
     def _fits(self, masks: Mapping[str, Tensor]) -> None:
         expected = self.models[0].state_dict()
+        if len({tensor.data_ptr() for tensor in expected.values() if tensor.numel()}) < len(
+            [tensor for tensor in expected.values() if tensor.numel()]
+        ):
+            raise ValueError("the network ties parameters (two names, one tensor), which a population cannot keep tied")
         if set(expected) != set(self.states):
             raise ValueError(f"states hold {sorted(self.states)}; the network has {sorted(expected)}")
         for name, state in self.states.items():

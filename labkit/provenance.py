@@ -12,9 +12,7 @@ from labkit import __version__
 
 
 def hardware() -> str:
-    """The processor and its usable cores, or the GPU."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    """The processor that trains, and the threads it may use."""
     return f"{_processor()}, {torch.get_num_threads()} threads"
 
 

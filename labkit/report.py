@@ -32,7 +32,7 @@ def notebooks() -> dict[str, Path]:
 
 
 def execute(name: str, preset: str, output: Path) -> str | None:
-    """Run a notebook under a preset with papermill, into `output`; returns the error's last line if it raised."""
+    """Run a notebook under a preset with papermill, into `output`; returns the error's last line if it failed."""
     import papermill
 
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -44,11 +44,16 @@ def execute(name: str, preset: str, output: Path) -> str | None:
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         return f"{error.ename}: {error.evalue}"
+    except Exception as error:  # a dead kernel, a timeout: this notebook failed, the next ones may not
+        return f"{type(error).__name__}: {error}"
     return None
 
 
-def verdict(notebook: Any) -> str:
+def verdict(path: Path) -> str:
     """The text of a notebook's verdict cell; empty if it did not come to one."""
+    if not path.exists():
+        return ""
+    notebook = nbformat.read(path, as_version=4)
     cells = [cell for cell in notebook.cells if VERDICT_TAG in cell.metadata.get("tags", [])]
     streams = [output.get("text", "") for cell in cells for output in cell.outputs if output.output_type == "stream"]
     return "".join(streams).strip()
@@ -82,11 +87,11 @@ def reproduce(names: Sequence[str], preset: str) -> int:
         print(f"== {name} ({preset})", flush=True)
         output = target / f"{name}.ipynb"
         error = execute(name, preset, output)
-        page = to_html(output)
-        text = verdict(nbformat.read(output, as_version=4)) + (f"\n{error}" if error else "")
+        text = f"{verdict(output)}\n{error or ''}".strip()
+        link = f"<a href='{to_html(output).name}'>{name}</a>" if output.exists() else name
         failures += error is not None
         said.append(f"{name}\n{text}")
-        sections.append(f"<h2><a href='{page.name}'>{name}</a></h2><pre>{html.escape(text)}</pre>")
+        sections.append(f"<h2>{link}</h2><pre>{html.escape(text)}</pre>")
     index = target / "index.html"
     index.write_text(
         f"<!doctype html><meta charset='utf-8'><title>labkit, {preset}</title><style>body{{font:16px sans-serif;"
@@ -106,8 +111,7 @@ def refresh(names: Sequence[str]) -> int:
     os.environ.setdefault("LABKIT_PROGRESS", "log")
     for name in names:
         path = notebooks()[name]
-        papermill.execute_notebook(str(path), str(path), cwd=str(path.parent), progress_bar=False)
-        notebook = nbformat.read(path, as_version=4)
+        notebook = papermill.execute_notebook(str(path), None, cwd=str(path.parent), progress_bar=False)
         notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info")}
         for cell in notebook.cells:
             cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}

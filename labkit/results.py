@@ -16,8 +16,8 @@ from labkit.tickets import Runs
 
 
 def folder(settings: Settings) -> Path:
-    """Where a notebook's results go: `runs/results/NOTEBOOK/PRESET`."""
-    return runs_folder() / "results" / settings.notebook / settings.preset
+    """Where a notebook's results go: `runs/results/NOTEBOOK/PRESET`, `PRESET-changed` if its parameters were."""
+    return runs_folder() / "results" / settings.notebook / (settings.preset + "-changed" * bool(settings.changed))
 
 
 def write(settings: Settings, *branches: Runs, table: pd.DataFrame, figure: go.Figure, verdicts: Verdicts) -> Path:
@@ -31,6 +31,7 @@ def write(settings: Settings, *branches: Runs, table: pd.DataFrame, figure: go.F
     table.round(6).to_csv(path / "table.csv", index=False)
     verdicts.table().to_csv(path / "verdicts.csv", index=False)
     figure.write_html(path / "figure.html", include_plotlyjs=True)
+    (path / "figure.svg").unlink(missing_ok=True)  # an older one, where none can be drawn now
     if (svg := draw_svg(figure)) is not None:
         (path / "figure.svg").write_bytes(svg)
     (path / "run.yaml").write_text(yaml.safe_dump(record(settings, *branches), sort_keys=False))
@@ -46,6 +47,7 @@ def record(settings: Settings, *branches: Runs) -> dict[str, Any]:
         "notebook": settings.notebook,
         "preset": settings.preset,
         "parameters": dict(settings.values),
+        "changed_from_preset": list(settings.changed),
         **{key: found[key] for key in ("hardware", "labkit", "torch", "python")},
         "commit_of_notebook": found["commit"],
         "commit_of_runs": sorted({result["commit"] for result in made}),

@@ -5,6 +5,7 @@ A field at its default does not count in the hash, so a field added later leaves
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar
@@ -54,6 +55,9 @@ def to_yaml(spec: Any) -> str:
 
 
 class _Spec:
+    def __hash__(self) -> int:  # for those whose fields hold dicts
+        return hash(digest(to_dict(self)))
+
     def _become(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
@@ -80,6 +84,13 @@ class DataSpec(_Spec):
     validation: int | None = None
     train: int | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ValueError(f"data is {self.name!r}: it must be the name of a data set, or a path")
+        for field_name in ("validation", "train"):
+            if getattr(self, field_name) is not None:
+                self._become(field_name, whole(field_name, getattr(self, field_name), 1))
+
 
 @dataclass(frozen=True)
 class TrainSpec(_Spec):
@@ -91,7 +102,7 @@ class TrainSpec(_Spec):
         lr: learning rate.
         batch_size: examples a step.
         momentum, nesterov: of SGD.
-        weight_decay: L2 penalty added to the gradient.
+        weight_decay: L2 penalty added to the gradient of linear and convolution weights, not of biases and norms.
         lr_drops: moments (`Step`s) at which the learning rate is multiplied by `lr_drop_factor`.
         lr_warmup: linear warm-up from 0 (a `Step`).
         evaluate_every: distance of evaluations on validation and test data (a `Step`).
@@ -113,16 +124,20 @@ class TrainSpec(_Spec):
     evaluate_every: str = "100it"
 
     def __post_init__(self) -> None:
-        whole("batch_size", self.batch_size, 1)
+        self._become("batch_size", whole("batch_size", self.batch_size, 1))
         fraction("momentum", self.momentum, zero=True)
         for name in ("lr", "lr_drop_factor", "weight_decay"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or value < 0 or (value == 0 and name != "weight_decay"):
+            if not number or not math.isfinite(value) or value < 0 or (value == 0 and name != "weight_decay"):
                 raise ValueError(f"{name} is {value!r}: it must be a positive number (YAML needs 1.0e-3, not 1e-3)")
             self._become(name, float(value))
         for name in ("duration", "lr_warmup", "evaluate_every"):
             self._become(name, str(Step.parse(getattr(self, name))))
+        if isinstance(self.lr_drops, str):
+            raise ValueError(f"lr_drops is {self.lr_drops!r}: write a list of steps, such as ['0.5run', '0.75run']")
+        if not isinstance(self.nesterov, bool):
+            raise ValueError(f"nesterov is {self.nesterov!r}: it must be true or false")
         self._become("lr_drops", tuple(str(Step.parse(drop)) for drop in self.lr_drops))
         if Step.parse(self.duration).unit == "run" or Step.parse(self.duration).amount <= 0:
             raise ValueError(f"duration is {self.duration!r}: write iterations or epochs, such as '12000it'")
@@ -137,8 +152,10 @@ class PruneSpec(_Spec):
     Attributes:
         score: a name of `labkit.scores.SCORES`.
         scope: "layer" (each layer at its rate) or "global" (all layers compete).
-        rate: share of the survivors removed a round, in [0, 1).
-        output_rate: the same for the last layer; None: as the others.
+        rate: share of the survivors removed a round, in (0, 1).
+        output_rate: the same for the last layer, in [0, 1); None: as the others.
+        layer_rates: the same for layers by parameter name, such as {"fc1.weight": 0.3}, in [0, 1).
+            With scope "global" all layers compete at `rate`, except those that are left out by a rate of 0.
         levels: rounds of pruning; level 0 is the dense network, so `levels + 1` networks are trained.
         iterative: prune each level from the one before; otherwise all from level 0 (one-shot pruning).
 
@@ -150,16 +167,25 @@ class PruneSpec(_Spec):
     scope: str = "layer"
     rate: float = 0.2
     output_rate: float | None = None
+    layer_rates: Mapping[str, float] = field(default_factory=dict)
     levels: int = 0
     iterative: bool = True
+
+    __hash__ = _Spec.__hash__
 
     def __post_init__(self) -> None:
         choose("score", self.score, SCORES)
         choose("scope", self.scope, ["layer", "global"])
-        whole("levels", self.levels)
+        self._become("levels", whole("levels", self.levels))
         self._become("rate", fraction("rate", self.rate))
         if self.output_rate is not None:
             self._become("output_rate", fraction("output_rate", self.output_rate, zero=True))
+        rates = {name: fraction(f"rate of {name}", rate, zero=True) for name, rate in self.layer_rates.items()}
+        self._become("layer_rates", rates)
+        if self.scope == "global" and any((self.output_rate, *rates.values())):
+            raise ValueError(
+                'with scope "global" all layers compete at one rate; a layer\'s own rate can only be 0 (left out)'
+            )
 
 
 @dataclass(frozen=True)
@@ -187,6 +213,8 @@ class TicketSpec(_Spec):
     prune: PruneSpec = PruneSpec()
     init: str = "glorot_normal"
     rewind: str = "0it"
+
+    __hash__ = _Spec.__hash__
 
     def __post_init__(self) -> None:
         self._nest("data", DataSpec, shorthand="name")

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 _UNITS = {"it": "iterations", "ep": "epochs", "run": "a fraction of the run"}
 _FORM = re.compile(r"(\d+(?:\.\d+)?)(it|ep|run)")
@@ -58,4 +59,4 @@ class Step:
         return round(self.amount * length)
 
     def __str__(self) -> str:
-        return f"{self.amount:g}{self.unit}" if self.unit != "it" else f"{int(self.amount)}it"
+        return f"{Decimal(repr(self.amount)).normalize():f}{self.unit}"

@@ -48,21 +48,27 @@ class RunFolder:
         """Whether the run is finished."""
         return (self.path / "result.json").exists()
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run: of two processes that ask for it, one computes and the other waits.
+    def prepare(self) -> None:
+        """Make the folder and say in it what the run is.
 
         Raises:
-            OSError: if the folder cannot be made or written to, before anything is computed.
+            OSError: if it cannot be made or written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            tensorfiles.write_bytes(self.path / "spec.yaml", yaml.safe_dump(self.identity, sort_keys=False).encode())
+            if not (self.path / "spec.yaml").exists():
+                content = yaml.safe_dump(self.identity, sort_keys=False).encode()
+                tensorfiles.write_bytes(self.path / "spec.yaml", content)
         except OSError as error:
             message = (
-                f"cannot write to the run folder {self.path} ({error.strerror}): set LABKIT_RUNS to a writable folder"
+                f"cannot write to the run folder {self.path} ({error.strerror}); set LABKIT_RUNS to one that can be"
             )
             raise OSError(error.errno, message) from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run: of two processes that ask for it, one computes and the other waits."""
+        self.prepare()
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=1)
@@ -70,6 +76,8 @@ class RunFolder:
             print(f"run {self.hash} is being computed by another process; waiting for it", flush=True)
             lock.acquire()
         try:
+            for part in self.path.glob(f"*{tensorfiles.PART}"):  # of a process that was killed
+                part.unlink()
             yield
         finally:
             lock.release()
@@ -91,12 +99,14 @@ class RunFolder:
 
     def checkpoint(self) -> dict[str, Tensor] | None:
         """The last checkpoint, or None. A damaged one is set aside with a warning: the run starts anew."""
+        path = self.path / "checkpoint.safetensors"
         try:
-            return self.read_tensors("checkpoint")
+            return tensorfiles.read(path)[0]
         except FileNotFoundError:
             return None
         except ValueError as error:
-            warnings.warn(f"{error}", stacklevel=2)
+            os.replace(path, path.with_suffix(".damaged"))
+            warnings.warn(f"{error}: the run starts again from its beginning", stacklevel=2)
             return None
 
     def finish(self, rows: list[dict[str, Any]], result: Mapping[str, Any]) -> None:
@@ -118,11 +128,12 @@ class RunFolder:
 
 
 def scan(root: Path | None = None) -> pd.DataFrame:
-    """All finished runs, one row each: hash, what distinguishes it, and its result."""
+    """All finished runs, a row for each network: run, seed, copy, density, and the run's result, its spec flattened."""
     rows = []
     for path in sorted((root or runs_folder()).glob("*/result.json")):
-        identity = yaml.safe_load((path.parent / "spec.yaml").read_text())
-        spec = identity.pop("spec", {})
-        flat = pd.json_normalize({**spec, **identity, **json.loads(path.read_text())}).to_dict("records")[0]
-        rows.append({"run": path.parent.name, **{str(key): value for key, value in flat.items()}})
+        result = json.loads(path.read_text())
+        replicates = result.pop("replicates", [{}])
+        flat = pd.json_normalize(result).to_dict("records")[0] if result else {}
+        common = {"run": path.parent.name, **{str(key): value for key, value in flat.items()}}
+        rows += [{**common, **replicate} for replicate in replicates]
     return pd.DataFrame(rows)

@@ -3,8 +3,10 @@
 No pickle: tickets come from strangers.
 """
 
+import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from torch import Tensor
 
 from labkit.masks import Masks, pack, unpack
 
+PART = ".part"  # ends the names of files that are not written to their end yet
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it holds either its old content or all of the new one, whatever happens meanwhile.
@@ -23,22 +27,26 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: if it cannot be written (no space, no permission); the old content is left as it was.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part: str | None = None
     try:
-        with part.open("wb") as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=PART, delete=False) as file:
+            part = file.name
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(part, 0o644)
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            Path(part).unlink(missing_ok=True)
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}; what it held before is kept") from error
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
     """Write tensors and a JSON-able description to a safetensors file, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(plain, metadata={"about": json.dumps(about or {}, sort_keys=True)}))
+    metadata = {"about": json.dumps(about or {}, sort_keys=True), "sha256": _digest(plain)}
+    write_bytes(path, save(plain, metadata=metadata))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -46,16 +54,28 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or cut short.
+        ValueError: if it is damaged, cut short, or not by `write`.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about = json.loads(metadata.get("about", "{}"))
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged or cut short ({error})") from error
+    if metadata.get("sha256") != _digest(tensors):
+        raise ValueError(f"{path} is damaged or not by labkit: its content does not have the SHA-256 that it names")
+    return tensors, about
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def pack_states(states: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

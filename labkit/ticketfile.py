@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from labkit import __version__, masks, tensorfiles
+from labkit import masks, tensorfiles
 from labkit.masks import Masks
 
 KIND = "labkit ticket 1"
@@ -54,7 +54,7 @@ class Ticket:
         path = Path(path)
         stacked = {name: weight[None] for name, weight in self.weights.items()}
         packed = tensorfiles.pack_states(stacked, {name: mask[None] for name, mask in self.mask.items()})
-        tensorfiles.write(path, packed, {"kind": KIND, "labkit": __version__, **self.about})
+        tensorfiles.write(path, packed, {"kind": KIND, **self.about})
         return path
 
     @classmethod
@@ -70,13 +70,14 @@ class Ticket:
             raise ValueError(f"{path} is no ticket: it does not say '{KIND}'")
         try:
             states, mask = tensorfiles.unpack_states(packed)
-        except (KeyError, RuntimeError, ValueError) as error:
+            weights = {name: state[0] for name, state in states.items()}
+            return cls(weights, {name: m[0] for name, m in mask.items()}, about)
+        except (KeyError, IndexError, RuntimeError, ValueError) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
-        return cls({name: state[0] for name, state in states.items()}, {name: m[0] for name, m in mask.items()}, about)
 
     def describe(self) -> str:
         """What the ticket is, for people: provenance, then survivors and density a layer."""
-        about = {key: value for key, value in self.about.items() if key not in ("spec", "data_digest", "format")}
+        about = {key: value for key, value in self.about.items() if not isinstance(value, Mapping)}
         lines = ["ticket: " + ", ".join(f"{key} {value}" for key, value in about.items())]
         for name, mask in self.mask.items():
             kept = int(mask.sum())

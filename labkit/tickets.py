@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from labkit import masks as mask_sets
-from labkit.experiment import Experiment, Run, Start, States
+from labkit.experiment import Experiment, Run, Start, States, code_digest
 from labkit.masks import Masks
 from labkit.names import choose, whole
 from labkit.progress import Progress
@@ -56,7 +56,8 @@ class Runs:
         states, masks = run.start()
         about = {
             "model": self.experiment.spec.model, "data": self.experiment.spec.data.name, "branch": self.branch,
-            "level": level, "seed": seed, "copy": copy, "rewind_step": run.result["begin"], **run.folder.identity,
+            "level": level, "seed": seed, "copy": copy, "rewind_step": run.result["begin"],
+            "spec": run.result["spec"], "run": run.folder.hash, "labkit": run.result["labkit"],
         }  # fmt: skip
         return Ticket(
             {name: s[index] for name, s in states.items()}, {name: m[index] for name, m in masks.items()}, about
@@ -137,7 +138,7 @@ def prune(
 ) -> Masks:
     """The mask of one network at a level, from its last mask and trained weights, by the rates of the spec."""
     spec = experiment.spec.prune
-    rates = dict.fromkeys(experiment.prunable, spec.rate)
+    rates = {name: spec.layer_rates.get(name, spec.rate) for name in experiment.prunable}
     if spec.output_rate is not None:
         rates[experiment.output] = spec.output_rate
     pool = [name for name in experiment.prunable if rates[name] > 0]
@@ -183,7 +184,8 @@ def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Itera
         ValueError: for an unknown kind or level.
     """
     control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
-    name = control.__name__
+    own = control not in BRANCHES.values()
+    name = f"{control.__qualname__} {code_digest(control)}" if own else control.__name__
     wanted = [level for level in trunk.levels if level] if levels is None else list(levels)
     for level in wanted:
         choose("level", str(level), map(str, trunk.levels))
@@ -206,15 +208,19 @@ def _compute_all(
     experiment: Experiment, runs: Mapping[int, Run], start: Callable[[int], Start], begin: Callable[[int], int]
 ) -> None:
     todo = {level: run for level, run in runs.items() if not run.folder.done()}
+    for level in runs.keys() - todo.keys():
+        experiment.compute(runs[level], lambda level=level: start(level))  # type: ignore[misc]  # says what diverged
     if not todo:
         return
+    for run in todo.values():
+        run.folder.prepare()
     first = next(iter(todo.values()))
     networks = len(first.folder.identity["seeds"]) * first.folder.identity["copies"]
     progress = Progress(
         first.branch.replace("_", " "), sum((experiment.iterations - begin(n)) * networks for n in todo)
     )
     began = start(next(iter(todo)))
-    progress.say(experiment.estimate(began, len(began.replicates), len(todo)))
+    progress.say(experiment.estimate(began, list(todo.values()), experiment.rewind))
     before = 0
     for level, run in todo.items():
         before += experiment.compute(run, lambda level=level: start(level), progress, begin=begin(level), before=before)  # type: ignore[misc]

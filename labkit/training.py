@@ -7,6 +7,7 @@ LeNet-300-100 this beat stacked (vmapped) execution of the population by a facto
 replicate computes does not depend on who trains beside it, nor on the number of workers.
 """
 
+import copy
 import math
 import threading
 import time
@@ -77,7 +78,7 @@ class Training:
         self.history = torch.full((size, len(self.points), len(HISTORY)), math.nan, dtype=torch.float64)
         self._loss = [(0.0, 0)] * size  # sum and count since the last evaluation
         self._stop = threading.Event()
-        self._draws = any(isinstance(layer, nn.modules.dropout._DropoutNd) for layer in population.models[0].modules())
+        self._draws = _draws(population.models[0], data)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a later process needs to go on bit for bit."""
@@ -106,15 +107,22 @@ class Training:
         """Replicate-iterations still to do."""
         return sum(self.total - self.step[r] for r in self.unfinished)
 
-    def run(self, save: Save | None = None, progress: Callable[[int], None] | None = None) -> None:
+    def run(
+        self,
+        save: Save | None = None,
+        progress: Callable[[int], None] | None = None,
+        on_divergence: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Train all replicates to the end.
 
         Args:
             save: called every `CHECKPOINT_SECONDS`, and when interrupted, with `tensors()`.
             progress: called a few times a second with the number of replicate-iterations left.
+            on_divergence: called with a replicate and the step at which its loss was not finite.
 
-        A replicate whose loss is not finite stops there (`diverged` holds the step); the others go on. Any exception,
-        `KeyboardInterrupt` included, stops all replicates, saves, and is raised again.
+        A replicate whose loss is not finite stops there (`diverged` holds the step); the others go on.
+        `KeyboardInterrupt` stops all replicates after their step, saves, and is raised again; any other exception
+        stops them too, and leaves the last checkpoint as it is.
         """
         cores = torch.get_num_threads()
         workers = 1 if self._draws else min(self.population.size, cores)
@@ -126,12 +134,17 @@ class Training:
                     workers, initializer=torch.set_num_threads, initargs=(self._threads(cores),)
                 ) as pool,
             ):
-                self._loop(pool, workers, save, progress)
+                self._loop(pool, workers, save, progress, on_divergence)
         finally:
             torch.set_num_threads(cores)
 
     def _loop(
-        self, pool: ThreadPoolExecutor, workers: int, save: Save | None, progress: Callable[[int], None] | None
+        self,
+        pool: ThreadPoolExecutor,
+        workers: int,
+        save: Save | None,
+        progress: Callable[[int], None] | None,
+        on_divergence: Callable[[int, int], None] | None,
     ) -> None:
         busy: dict[Future[None], int] = {}
         saved = time.monotonic()
@@ -144,18 +157,20 @@ class Training:
                     if len(busy) < workers and replicate not in busy.values():
                         busy[pool.submit(self._advance, replicate)] = replicate
                 for future in wait(busy, timeout=0.25, return_when=FIRST_COMPLETED).done:
-                    busy.pop(future)
                     future.result()
+                    replicate = busy.pop(future)
+                    if self.diverged[replicate] >= 0 and on_divergence:
+                        on_divergence(replicate, self.diverged[replicate])
                 if progress:
                     progress(self.steps_left())
                 if due and not busy and save:
                     save(self.tensors())
                     saved = time.monotonic()
                     self._stop.clear()
-        except BaseException:
+        except BaseException as error:
             self._stop.set()
-            wait(busy)
-            if save:
+            pool.shutdown(wait=True)  # every replicate ends the step it is in
+            if save and isinstance(error, KeyboardInterrupt) and not any(future.exception() for future in busy):
                 save(self.tensors())
             raise
 
@@ -163,7 +178,7 @@ class Training:
         """Train one replicate to its next evaluation, or until told to stop."""
         if self.step[replicate] == self.start:
             self._arrive(replicate)
-        while not self._stop.is_set() and self.step[replicate] < self.total:
+        while not self._stop.is_set() and self.step[replicate] < self.total and self.diverged[replicate] < 0:
             step = self.step[replicate]
             if self._draws:
                 torch.manual_seed(derive(self.seeds[replicate], "layers", step))
@@ -192,6 +207,8 @@ class Training:
         for split in ("validation", "test"):
             row += evaluate(self.population.models[replicate], self.data, split)
         self.history[replicate, point] = torch.tensor(row, dtype=torch.float64)
+        if not math.isfinite(row[1]):
+            self.diverged[replicate] = step
         self._loss[replicate] = (0.0, 0)
         return True
 
@@ -200,6 +217,14 @@ class Training:
         if weights * self.spec.batch_size < SMALL_STEP:
             return 1
         return max(1, cores // self.population.size)
+
+
+def _draws(model: nn.Module, data: DataSet) -> bool:
+    """Whether a training step of the network draws random numbers (dropout and the like)."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        copy.deepcopy(model).train()(data.inputs("train", slice(0, 2))[0])
+        return not torch.equal(before, torch.get_rng_state())
 
 
 @torch.no_grad()

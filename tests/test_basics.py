@@ -25,6 +25,8 @@ def test_steps_convert_with_their_unit():
     assert Step.parse("1ep").iterations(epoch=55_000 / 60) == 917
     assert Step.parse("0.75run").iterations(run=1000) == 750
     assert Step.parse("500it").iterations() == 500
+    for text in ("1000000ep", "0.00005run", "123.4567ep", "100it", "0it"):
+        assert Step.parse(str(Step.parse(text))) == Step.parse(text) and "e+" not in str(Step.parse(text))
     for wrong in ("500", "2epochs", "1.5run", "0.5it", 500, "-1it"):
         with pytest.raises(ValueError, match="step"):
             Step.parse(wrong)

@@ -102,6 +102,7 @@ def test_grey_becomes_rgb_and_back():  # pitfall 23
         ({"train_labels": torch.full((60,), 7)}, "must lie in 0 to"),
         ({"test_images": torch.zeros(12, 2, 8, 8, dtype=torch.uint8)}, "must be .N, 1 or 3, H, W"),
         ({"train_images": None}, "needs the arrays train_images"),
+        ({"test_images": torch.zeros(0, 1, 8, 8, dtype=torch.uint8), "test_labels": torch.zeros(0).long()}, "is empty"),
     ],
 )
 def test_own_data_of_the_wrong_kind(tmp_path, change, message):
@@ -163,6 +164,22 @@ def test_download_is_kept_in_one_file_and_read_from_it(tmp_path, monkeypatch, na
     assert len(calls) == 2 and (tmp_path / "data" / f"{name}.safetensors").exists()
     assert data.load(name).digest == first.digest and len(calls) == 2
     assert first.images["train"].shape[1:] == ((1, 28, 28) if "mnist" in name else (3, 32, 32))
+
+
+def test_a_cut_npz_and_deep_images(tmp_path):
+    found = {key: value.numpy() for key, value in arrays().items()}
+    np.savez(tmp_path / "own.npz", **{**found, "train_labels": found["train_labels"].astype(np.uint16)})
+    assert data.load(str(tmp_path / "own.npz")).size("train") == 50
+    (tmp_path / "own.npz").write_bytes((tmp_path / "own.npz").read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"cannot be read as an .npz"):
+        data.load(str(tmp_path / "own.npz"))
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    for label in ("a", "b"):
+        (tmp_path / "deep" / label).mkdir(parents=True)
+        for n in range(12):
+            Image.fromarray(ramp).save(tmp_path / "deep" / label / f"{n}.png")
+    deep = data.load(str(tmp_path / "deep"))
+    assert deep.images["train"][0].unique().numel() > 60 and deep.size("test") == 4
 
 
 def test_unknown_data_set():

@@ -12,7 +12,14 @@ FIGURE_3 = preset_values("lth_figure_3", "smoke")
 
 
 def network(branch, level, seed, losses, accuracies, copy=0, percent=100.0):
-    about = {"branch": branch, "level": level, "seed": seed, "copy": copy, "percent_remaining": percent}
+    about = {
+        "branch": branch,
+        "level": level,
+        "seed": seed,
+        "copy": copy,
+        "percent_remaining": percent,
+        "diverged": False,
+    }
     return [
         {**about, "iteration": 10 * n, "validation_loss": loss, "test_accuracy": accuracy}
         for n, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True))
@@ -48,7 +55,8 @@ def test_paired_by_hand(table):  # pitfall 44: by seed, several controls average
 
 
 def test_a_diverged_network_is_left_out():
-    rows = network("ticket", 0, 0, [2, 1], [0.5, 0.9]) + network("ticket", 0, 1, [float("nan")], [0.1])
+    rows = network("ticket", 0, 0, [2, 1], [0.5, 0.9])
+    rows += [row | {"diverged": True} for row in network("ticket", 0, 1, [float("nan"), float("nan")], [0.1, 0.1])]
     assert metrics.outcomes(pd.DataFrame(rows))["seed"].tolist() == [0]
 
 
@@ -66,7 +74,7 @@ def judged(tmp_path, monkeypatch, rule, measured, changed=()):
     entry = {"claim": "it works", "unit": "pp", "published": 1, "smoke": rule}
     (folder / "expected.yaml").write_text(yaml.safe_dump({"C": entry}))
     monkeypatch.setenv("LABKIT_PARAMS", str(tmp_path / "params"))
-    return check.compare(Settings("n", "smoke", {}, tuple(changed)), {"C": measured})
+    return check.compare(Settings("n", "smoke", {"seeds": [0, 1]}, tuple(changed)), {"C": measured})
 
 
 @pytest.mark.parametrize(
@@ -81,8 +89,9 @@ def judged(tmp_path, monkeypatch, rule, measured, changed=()):
         ({"exactly": 3}, 3, "met"),
         ({"exactly": 3}, 3.001, "MISSED"),
         ({"above": 0.5}, [float("nan")], "MISSED"),
-        ({"above": 0.5}, [], "not judged"),
-        ({"above": 0.5}, None, "not judged"),
+        ({"above": 0.5, "of": "every seed"}, [0.8], "MISSED"),  # of two seeds
+        ({"above": 0.5}, [], "MISSED"),
+        ({"above": 0.5}, None, "MISSED"),
         ({"not_judged": "too few seeds"}, [9.0], "not judged"),
     ],
 )
@@ -146,6 +155,8 @@ def test_parameters_in_a_kernel_are_those_of_the_two_cells():
     cells = ["import labkit as lk", "preset = 'smoke'\nlevels = 15", "# Parameters\nlevels = 3\nsparsity = 0.9\n"]
     with pytest.raises(ValueError, match="unknown parameter 'sparsity'"):
         settings("lth_figure_3", FIGURE_3 | {"In": cells})
+    again = [*cells[:1], "preset = 'smoke'\nlevls = 3", "preset = 'smoke'\nlevels = 3"]
+    assert settings("lth_figure_3", FIGURE_3 | {"In": again, "levls": 3}).preset == "smoke", "a mended name is mended"
     later = FIGURE_3 | {"In": [*cells[:2], "%matplotlib inline", "shown = [1, 2]"], "shown": [1, 2]}
     assert settings("lth_figure_3", later).preset == "smoke", "what later cells assign is no parameter"
 

@@ -19,6 +19,10 @@ def test_round_trip_and_hash_is_of_the_meaning():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1})
 
 
+def test_specs_can_be_keys():
+    assert len({TicketSpec(), TicketSpec(), TicketSpec(data="mnist"), PruneSpec(), TrainSpec()}) == 4
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -37,6 +41,13 @@ def test_round_trip_and_hash_is_of_the_meaning():
         (lambda: TicketSpec(train={"learning_rate": 1}), "unknown field of TrainSpec 'learning_rate'"),
         (lambda: TicketSpec(rewind="1"), "step '1'"),
         (lambda: TicketSpec(data=3), "data is 3"),
+        (lambda: DataSpec(name=3), "data is 3"),
+        (lambda: DataSpec(train=300.0), "train is 300.0"),
+        (lambda: TrainSpec(lr=float("nan")), "lr is nan"),
+        (lambda: TrainSpec(nesterov="no"), "nesterov is 'no'"),
+        (lambda: TrainSpec(lr_drops="0.5run"), "write a list of steps"),
+        (lambda: PruneSpec(scope="global", output_rate=0.1), 'with scope "global"'),
+        (lambda: PruneSpec(layer_rates={"a": 30}), "rate of a is 30"),
     ],
 )
 def test_bad_values(make, message):

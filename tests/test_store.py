@@ -27,10 +27,14 @@ def test_result_is_written_last_and_its_presence_means_done():
     with run.lock():
         run.write_tensors("checkpoint", {"x": torch.ones(2)})
         assert not run.done() and run.checkpoint()["x"].tolist() == [1, 1]
-        run.finish([{"iteration": 0, "loss": None}, {"iteration": 5, "loss": 0.5}], {"level": 0})
+        run.finish(
+            [{"iteration": 0, "loss": None}, {"iteration": 5, "loss": 0.5}],
+            {"level": 0, "spec": {"data": {"name": "digits"}}, "replicates": [{"seed": 3}, {"seed": 4}]},
+        )
     assert run.done() and run.checkpoint() is None
     assert run.metrics()["loss"].isna().tolist() == [True, False]
-    assert scan().to_dict("records") == [{"run": run.hash, "model": "m", "a": 1, "level": 0}]
+    about = {"run": run.hash, "level": 0, "spec.data.name": "digits"}
+    assert scan().to_dict("records") == [{**about, "seed": 3}, {**about, "seed": 4}]
     assert not list(run.path.glob("*.part"))
 
 
@@ -60,8 +64,19 @@ def test_a_damaged_checkpoint_means_starting_anew():
         run.write_tensors("checkpoint", {"x": torch.ones(1000)})
     path = run.path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.warns(UserWarning, match="damaged or cut short"):
+    with pytest.warns(UserWarning, match="damaged or cut short.*starts again from its beginning"):
         assert run.checkpoint() is None
+    assert run.checkpoint() is None and (run.path / "checkpoint.damaged").exists()
+
+
+def test_a_flipped_bit_is_seen(tmp_path):
+    path = tmp_path / "x.safetensors"
+    tensorfiles.write(path, {"x": torch.arange(100.0)}, {"seed": 1})
+    content = bytearray(path.read_bytes())
+    content[-50] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="does not have the SHA-256"):
+        tensorfiles.read(path)
 
 
 def test_packed_states_take_the_room_of_the_survivors():

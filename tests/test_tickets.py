@@ -134,7 +134,7 @@ def test_ticket_file_round_trip(trunk, tmp_path):
     network = back.load_into(lenet())
     assert torch.equal(network.fc1.weight, ticket.weights["fc1.weight"])
     text = back.describe()
-    assert "170,538 of   266,200" in text and "level 2" in text and "rewind_step 0" in text
+    assert "170,538 of   266,200" in text and "data digits" in text and "level 2" in text and "rewind_step 0" in text
     assert repr(back) == "Ticket(density 0.6406, 3 masked layers)"
 
 
@@ -148,6 +148,9 @@ def test_ticket_refuses_another_model_and_damage(trunk, tmp_path):
         ticket.load_into(build("lenet_300_100", {"classes": 100}))
     path = ticket.save(tmp_path / "ticket.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="damaged or cut short"):
+        Ticket.load(path)
+    path.write_bytes(b"")
     with pytest.raises(ValueError, match="damaged or cut short"):
         Ticket.load(path)
     tensorfiles.write(tmp_path / "other.safetensors", {"x": torch.ones(1)})
@@ -250,6 +253,48 @@ def test_own_model_and_own_data(runs, tmp_path, monkeypatch):
         test_labels=labels[:30],
     )
     assert lk.find_tickets(spec, [0, 1]).runs[0].folder.hash != trunk.runs[0].folder.hash, "other content, other run"
+
+
+def test_one_table_is_of_one_experiment(trunk, tmp_path):
+    other = lk.find_tickets(small_spec(model_options={"activation": "sigmoid"}, levels=0), [0], root=tmp_path)
+    with pytest.raises(ValueError, match="two experiments"):
+        metrics.curves(trunk, other)
+
+
+def test_hashes_tell_experiments_apart_and_only_them(tmp_path, monkeypatch):
+    from labkit.experiment import Experiment, code_digest
+
+    def run(**changes):
+        return Experiment(small_spec(**changes), tmp_path).folder(1, "ticket", [0]).hash
+
+    assert run() == run(model_options={"classes": 10}) == run(model_options={"activation": "relu"})
+    different = [run(), run(model_options={"classes": 12}), run(rewind="5it"), run(data={"normalisation": "unit"})]
+    assert len(set(different)) == 4
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "net.py").write_text("from labkit.models.lenet import LeNet300100 as net\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="named function of a module file"):
+        code_digest(lambda: None)
+    assert code_digest(lk.find_tickets) == code_digest(lk.find_tickets) != code_digest(lk.branch)
+
+
+def own_control(experiment, masks, replicates, level):
+    return lk.random_reinit(experiment, masks, replicates, level)
+
+
+def test_own_control(trunk):
+    control = lk.branch(trunk, own_control, levels=[1])
+    assert control.branch.startswith("own_control ") and control.levels == [1]
+    with pytest.raises(ValueError, match="named function"):
+        lk.branch(trunk, lambda *a: None, levels=[1])
+
+
+def test_layer_rates(runs):
+    prune = lk.PruneSpec(levels=1, output_rate=0.0, layer_rates={"fc2.weight": 0.5})
+    mask = lk.find_tickets(lk.TicketSpec(train=small_spec().train, prune=prune), [0]).runs[1].start()[1]
+    assert masks.counts(mask) == {"fc1.weight": 188_160, "fc2.weight": 15_000, "fc3.weight": 1_000}
+    with pytest.raises(ValueError, match="unknown prunable layer 'fc2': did you mean 'fc2.weight'"):
+        lk.find_tickets(lk.TicketSpec(prune=lk.PruneSpec(layer_rates={"fc2": 0.5})), [0])
 
 
 def test_reprs_are_compact_and_name_no_address(trunk):

@@ -52,11 +52,13 @@ def test_steps_are_those_of_torch_optim(digits, spec):
     run = training(digits, 1, density=1.1, spec=spec)
     network = lenet()
     network.load_state_dict({name: state[0].clone() for name, state in run.population.states.items()})
+    weights = [p for name, p in network.named_parameters() if name.endswith("weight")]
+    biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
+    groups = [{"params": weights, "weight_decay": spec.weight_decay}, {"params": biases, "weight_decay": 0.0}]
     if spec.optimizer == "adam":
-        optimizer = torch.optim.Adam(network.parameters(), lr=spec.lr, weight_decay=spec.weight_decay)
+        optimizer = torch.optim.Adam(groups, lr=spec.lr)
     else:
-        settings = {"momentum": spec.momentum, "nesterov": spec.nesterov, "weight_decay": spec.weight_decay}
-        optimizer = torch.optim.SGD(network.parameters(), lr=spec.lr, **settings)
+        optimizer = torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
     for step in range(5):
         inputs, labels = digits.inputs("train", run.orders[0][step])
         run.population.step(0, inputs, labels, spec.lr)
@@ -152,7 +154,7 @@ def _table(run):
     import pandas as pd
 
     rows = [dict(zip(HISTORY, row, strict=True)) for row in run.history[0].tolist()]
-    about = {"branch": "ticket", "level": 0, "seed": 0, "copy": 0, "percent_remaining": 100.0}
+    about = {"branch": "ticket", "level": 0, "seed": 0, "copy": 0, "percent_remaining": 100.0, "diverged": False}
     return pd.DataFrame([{**about, "iteration": step, **row} for step, row in zip(run.points, rows, strict=True)])
 
 
@@ -212,14 +214,15 @@ def test_resume_brings_its_masks(digits):  # a resume that keeps other masks tha
 
 
 class Noisy(nn.Module):
+    """Batch norm, and dropout that is not a module."""
+
     def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(784, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 10)
-        )
+        self.first = nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.BatchNorm1d(20), nn.ReLU())
+        self.last = nn.Linear(20, 10)
 
     def forward(self, inputs):
-        return self.layers(inputs)
+        return self.last(nn.functional.dropout(self.first(inputs), 0.5, self.training))
 
 
 def test_batch_norm_and_dropout_belong_to_the_replicate(digits):
@@ -228,6 +231,7 @@ def test_batch_norm_and_dropout_belong_to_the_replicate(digits):
     state = {name: torch.stack([v, v]) for name, v in Noisy().state_dict().items()}
     both = Training(Population(Noisy, state, {}, spec), digits, spec, [0, 1])
     both.run()
+    assert both._draws and not training(digits)._draws
     one = Training(Population(Noisy, {n: s[1:] for n, s in state.items()}, {}, spec), digits, spec, [1])
     one.run()
     for name in state:
@@ -235,6 +239,52 @@ def test_batch_norm_and_dropout_belong_to_the_replicate(digits):
         assert name.endswith("tracked") or not torch.equal(
             both.population.states[name][0], both.population.states[name][1]
         )
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+
+def test_frozen_parameters_stay_and_tied_ones_are_refused(digits):
+    def frozen():
+        network = lenet()
+        network.fc1.weight.requires_grad_(False)
+        return network
+
+    spec = TrainSpec(duration="3it")
+    run = Training(Population(frozen, lenet_states(), {}, spec), digits, spec, [0])
+    run.run()
+    assert torch.equal(run.population.states["fc1.weight"], lenet_states()["fc1.weight"])
+    assert not torch.equal(run.population.states["fc2.weight"], lenet_states()["fc2.weight"])
+    with pytest.raises(ValueError, match="ties parameters"):
+        Population(Tied, {name: state[None] for name, state in Tied().state_dict().items()}, {}, spec)
+
+
+def test_an_error_in_a_worker_is_raised_and_saves_nothing_half_done(digits, monkeypatch):
+    run, saved = training(digits, 2), []
+    original = run.population.step
+
+    def fail(index, inputs, labels, lr):
+        loss = original(index, inputs, labels, lr)
+        if run.step[index] == 7:
+            raise MemoryError("no room")
+        return loss
+
+    monkeypatch.setattr(run.population, "step", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        run.run(save=saved.append)
+    assert not saved
+
+
+def test_divergence_is_told_at_once_and_seen_in_evaluations_too(digits):
+    spec = TrainSpec(optimizer="sgd", lr=1e38, duration="1it")
+    run = Training(Population(lenet, lenet_states(), {}, spec), digits, spec, [0])
+    told = []
+    run.run(on_divergence=lambda replicate, step: told.append((replicate, step)))
+    assert run.diverged == [1] and told == [(0, 1)]
 
 
 def test_what_does_not_fit_is_refused(digits):

@@ -1,6 +1,7 @@
 """A data set as tensors on the device: fixed splits, the model's input size, normalisation, seeded batches."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ def _dataset(images: Tensor) -> tuple[Tensor, Tensor]:
 
 # images x in 0..255 -> scale * x + shift, per channel
 NORMALISATIONS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
-    "dataset": _dataset,  # zero mean and unit variance over the training images
+    "dataset": _dataset,  # zero mean and unit variance over the training images, those held out included
     "unit": lambda images: (torch.tensor([1 / 255]), torch.tensor([0.0])),  # [0, 1]
     "half": lambda images: (torch.tensor([2 / 255]), torch.tensor([-1.0])),  # [-1, 1]
     "lecun": lambda images: (torch.tensor([1.275 / 255]), torch.tensor([-0.1])),  # background -0.1, ink 1.175
@@ -50,7 +51,7 @@ class DataSet:
         labels: the same keys -> int64 (N,).
         classes: class names.
         scale, shift: inputs are scale * image + shift, float32 (C, 1, 1).
-        digest: of everything above, hexadecimal.
+        digest: of all that a run sees: images, labels, classes, scale and shift; hexadecimal.
     """
 
     name: str
@@ -117,15 +118,17 @@ def make(
         )
     order = torch.randperm(len(labels), generator=generator(0, "validation"))
     parts = {"validation": order[:held], "train": order[held:][: train or available].sort().values}
-    split_images = {key: fit(images[index], shape) for key, index in parts.items()}
+    images = fit(images, shape)
+    split_images = {key: images[index] for key, index in parts.items()}
     split_labels = {key: labels[index] for key, index in parts.items()}
     if "test_images" not in found.tensors:
         raise ValueError(f"{name}: there is no test set (arrays test_images and test_labels, or a folder test/)")
     split_images["test"] = fit(found.tensors["test_images"], shape)
     split_labels["test"] = found.tensors["test_labels"].long()
-    scale, shift = (value.reshape(-1, 1, 1) for value in normalise(fit(images, shape)))
-    digest = hashlib.sha256()
+    scale, shift = (value.reshape(-1, 1, 1) for value in normalise(images))
+    digest = hashlib.sha256(json.dumps(found.classes).encode())
     for tensor in (*split_images.values(), *split_labels.values(), scale, shift):
+        digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return DataSet(name, split_images, split_labels, found.classes, scale, shift, digest.hexdigest())
 
@@ -142,7 +145,7 @@ def fit(images: Tensor, shape: tuple[int, int, int] | None) -> Tensor:
             luma = torch.tensor([0.299, 0.587, 0.114]).reshape(1, 3, 1, 1)
             part = part.expand(-1, 3, -1, -1) if channels == 3 else (part * luma).sum(1, keepdim=True)
         if part.shape[2:] != (height, width):
-            part = interpolate(part, size=(height, width), mode="bilinear", align_corners=False)
+            part = interpolate(part, size=(height, width), mode="bilinear", antialias=True)
         parts.append(part.round().clamp(0, 255).to(torch.uint8))
     return torch.cat(parts)
 

@@ -8,14 +8,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from labkit.randomness import generator
+from labkit.tensorfiles import write_bytes
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 _KEYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -50,12 +53,7 @@ def read(path: Path) -> Arrays:
 def write(path: Path, arrays: Arrays) -> None:
     """Write `path` (.safetensors) whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    try:
-        save_file(dict(arrays.tensors), part, metadata={"name": path.stem, "classes": json.dumps(arrays.classes)})
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_bytes(path, save(dict(arrays.tensors), metadata={"name": path.stem, "classes": json.dumps(arrays.classes)}))
 
 
 def check(arrays: Arrays, path: Path) -> Arrays:
@@ -79,10 +77,10 @@ def check(arrays: Arrays, path: Path) -> Arrays:
             raise ValueError(f"{path}: {split}_images has shape {tuple(images.shape)}; it must be (N, 1 or 3, H, W)")
         if labels.dtype.is_floating_point or labels.shape != images.shape[:1]:
             raise ValueError(f"{path}: {split}_labels must be integers of shape ({len(images)},)")
-        if int(labels.min()) < 0 or int(labels.max()) >= len(arrays.classes):
-            raise ValueError(f"{path}: {split}_labels must lie in 0 to {len(arrays.classes) - 1}")
         if len(images) == 0:
             raise ValueError(f"{path}: {split}_images is empty")
+        if int(labels.min()) < 0 or int(labels.max()) >= len(arrays.classes):
+            raise ValueError(f"{path}: {split}_labels must lie in 0 to {len(arrays.classes) - 1}")
     return Arrays({key: tensors[key].contiguous() for key in _KEYS if key in tensors}, arrays.classes)
 
 
@@ -98,11 +96,13 @@ def _read_safetensors(path: Path) -> Arrays:
 
 def _read_npz(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             names = [str(name) for name in file["classes"]] if "classes" in file else None
-            tensors = {key: torch.from_numpy(file[key]) for key in _KEYS if key in file}
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as an .npz of plain arrays ({error})") from error
+            arrays = {key: file[key] for key in _KEYS if key in file}
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as an .npz of plain arrays ({error}): is it damaged?") from error
+    whole = {key: a.astype(np.int64) if "labels" in key and a.dtype.kind in "iu" else a for key, a in arrays.items()}
+    tensors = {key: torch.from_numpy(array) for key, array in whole.items()}
     return Arrays(tensors, tuple(names) if names else _numbered(tensors))
 
 
@@ -142,8 +142,7 @@ def _read_classes(root: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]
         for file in sorted(entry for entry in (root / name).iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES):
             try:
                 with Image.open(file) as image:
-                    grey = image.mode in ("1", "L", "I", "I;16", "F")
-                    images.append(np.asarray(image.convert("L" if grey else "RGB")))
+                    images.append(_pixels(image, file))
             except (UnidentifiedImageError, OSError) as error:
                 raise ValueError(f"{file} cannot be read as an image ({error})") from error
             labels.append(label)
@@ -154,3 +153,12 @@ def _read_classes(root: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]
     stacked = torch.from_numpy(np.stack(images))
     stacked = stacked[:, None] if stacked.ndim == 3 else stacked.permute(0, 3, 1, 2)
     return stacked.contiguous(), torch.tensor(labels)
+
+
+def _pixels(image: Any, file: Path) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 3); 16-bit greys are scaled to 8 bits."""
+    if image.mode.startswith("I;16"):
+        return (np.asarray(image) / 257).round().astype(np.uint8)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{file}: pixels are 32-bit numbers of unknown range; save it with 8 or 16 bits")
+    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))

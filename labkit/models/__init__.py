@@ -11,7 +11,7 @@ from labkit.models.lenet import LeNet300100
 from labkit.names import choose
 from labkit.randomness import derive, generator
 
-__all__ = ["INITS", "MODELS", "build", "builder", "initial_states", "input_shape", "output_layer", "prunable"]
+__all__ = ["INITS", "MODELS", "build", "builder", "initial_states", "output_layer", "prunable"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"lenet_300_100": LeNet300100}
 
@@ -56,11 +56,6 @@ def prunable(model: nn.Module) -> list[str]:
 def output_layer(model: nn.Module) -> str:
     """Name of the last prunable weight, the classifier: the layer that the LTH prunes at half rate."""
     return prunable(model)[-1]
-
-
-def input_shape(model: nn.Module) -> tuple[int, int, int] | None:
-    """The (channels, height, width) that the network says it takes, or None if it takes what comes."""
-    return getattr(model, "input_shape", None)
 
 
 def glorot_normal(model: nn.Module, rng: torch.Generator) -> None:
