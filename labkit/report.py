@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument("action", choices=["reproduce", "refresh"])
     parser.add_argument("names", nargs="*", help="notebooks; default: all")
     parser.add_argument("--preset", default="smoke", help=f"one of {', '.join(PRESETS)}")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     try:
         choose("preset", arguments.preset, PRESETS)
         names = [choose("notebook", name, notebooks()) for name in arguments.names] or list(notebooks())
