@@ -94,7 +94,7 @@ class Verdicts:
         for row in self.rows:
             unit = f" {row.unit}" if row.unit else ""
             measured = _numbers(row.measured) + unit if row.measured else ""
-            cells = [row.claim, row.text, row.published + unit, measured, row.rule, row.reason]
+            cells = [row.claim, row.text, row.published, measured, row.rule, row.reason]
             texts = "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in cells)
             body += f"<tr>{texts}<td style='color:{colours[row.verdict]};font-weight:bold'>{row.verdict}</td></tr>"
         return f"<table><caption>{html.escape(str(self.settings))}</caption><tr>{head}</tr>{body}</table>"

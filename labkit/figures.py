@@ -256,8 +256,8 @@ def _band(figure: go.Figure, table: pd.DataFrame, x: str, colour: str, column: i
 
 def _finish(figure: go.Figure, title: str, caption: str) -> go.Figure:
     figure.update_layout(
-        template="labkit", title=title, height=500, width=1000,
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0},
+        template="labkit", title=title, height=520, width=1000,
+        legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0},
     )  # fmt: skip
     figure.add_annotation(text=caption, showarrow=False, xref="paper", yref="paper", x=0, y=1, yshift=26,
                           xanchor="left", yanchor="bottom", font={"size": 11, "color": "#555"})  # fmt: skip

@@ -53,7 +53,10 @@ def test_a_missed_claim_fails_the_batch(folder):
 
 def test_report_of_an_unknown_notebook():
     done = subprocess.run(
-        [sys.executable, "-m", "labkit.report", "reproduce", "--preset", "quick", "lth_figure3"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-m", "labkit.report", "reproduce", "--preset", "quick", "lth_figure3"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert done.returncode == 2 and "did you mean 'lth_figure_3'?" in done.stderr
 

@@ -102,6 +102,24 @@ def test_rewinding_to_a_later_step(runs):  # pitfall 20
     assert trunk.runs[1].metrics()["iteration"].tolist()[0] == k
 
 
+def test_rewinding_brings_back_batch_norm_too(runs, tmp_path, monkeypatch):  # pitfall 6
+    (tmp_path / "normed.py").write_text(
+        "from torch import nn\n"
+        "def net(classes=10):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = lk.TicketSpec(model="normed:net", train=small_spec().train, prune=lk.PruneSpec(levels=1), rewind="7it")
+    trunk = lk.find_tickets(spec, [0])
+    seven = lk.TicketSpec(model="normed:net", train=lk.TrainSpec(duration="7it", evaluate_every="20it"))
+    at_seven, _ = lk.find_tickets(seven, [0]).runs[0].final()
+    states, mask = trunk.runs[1].start()
+    assert set(mask) == {"1.weight", "4.weight"} and states["2.num_batches_tracked"].item() == 7
+    assert states["2.running_mean"].any()
+    for name, state in states.items():
+        assert torch.equal(state, at_seven[name] * mask[name] if name in mask else at_seven[name]), name
+
+
 def test_one_shot_prunes_the_dense_network_to_each_level(runs):
     iterative, one_shot = (
         lk.find_tickets(lk.TicketSpec(train=small_spec().train, prune=lk.PruneSpec(levels=2, iterative=value)), [0])

@@ -213,6 +213,18 @@ def test_resume_brings_its_masks(digits):  # a resume that keeps other masks tha
     assert not other.population.states["fc1.weight"][dead].any()
 
 
+def test_the_optimiser_holds_the_networks_own_tensors(digits):  # pitfall 5
+    run = training(digits, 2)
+    run.load({name: tensor.clone() for name, tensor in run.tensors().items()})
+    run.population.set_masks(random_masks(lenet_states(2), 0.2, seed=1))
+    for n, network in enumerate(run.population.models):
+        parameters = dict(network.named_parameters())
+        held = [id(weight) for weights, _, _ in run.population._groups[n] for weight in weights]
+        assert held == [id(parameter) for parameter in parameters.values()]
+        for name, parameter in parameters.items():
+            assert parameter.data_ptr() == run.population.states[name][n].data_ptr()
+
+
 class Noisy(nn.Module):
     """Batch norm, and dropout that is not a module."""
 
