@@ -7,6 +7,7 @@ presence means done. Every file is written whole or not at all. No pickle anywhe
 
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -49,16 +50,14 @@ class RunFolder:
         return (self.path / "result.json").exists()
 
     def prepare(self) -> None:
-        """Make the folder and say in it what the run is.
+        """Make the folder and see that it can be written to.
 
         Raises:
-            OSError: if it cannot be made or written to.
+            OSError: if it cannot.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not (self.path / "spec.yaml").exists():
-                content = yaml.safe_dump(self.identity, sort_keys=False).encode()
-                tensorfiles.write_bytes(self.path / "spec.yaml", content)
+            tempfile.TemporaryFile(dir=self.path).close()
         except OSError as error:
             message = (
                 f"cannot write to the run folder {self.path} ({error.strerror}); set LABKIT_RUNS to one that can be"
@@ -78,6 +77,8 @@ class RunFolder:
         try:
             for part in self.path.glob(f"*{tensorfiles.PART}"):  # of a process that was killed
                 part.unlink()
+            content = yaml.safe_dump(self.identity, sort_keys=False).encode()
+            tensorfiles.write_bytes(self.path / "spec.yaml", content)
             yield
         finally:
             lock.release()

@@ -106,7 +106,8 @@ def test_rewinding_brings_back_batch_norm_too(runs, tmp_path, monkeypatch):  # p
     (tmp_path / "normed.py").write_text(
         "from torch import nn\n"
         "def net(classes=10):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, classes))\n"
+        "    norm = nn.BatchNorm1d(16)\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), norm, nn.ReLU(), nn.Linear(16, classes))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     spec = lk.TicketSpec(model="normed:net", train=small_spec().train, prune=lk.PruneSpec(levels=1), rewind="7it")
