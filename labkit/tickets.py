@@ -20,6 +20,7 @@ from labkit.specs import TicketSpec
 from labkit.ticketfile import Ticket
 
 TICKET = "ticket"
+TITLES = {TICKET: "tickets", "random_reinit": "random reinits", "random_sparse": "random sparse networks"}
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _compute_all(
     first = next(iter(todo.values()))
     networks = len(first.folder.identity["seeds"]) * first.folder.identity["copies"]
     progress = Progress(
-        first.branch.replace("_", " "), sum((experiment.iterations - begin(n)) * networks for n in todo)
+        TITLES.get(first.branch, first.branch), sum((experiment.iterations - begin(n)) * networks for n in todo)
     )
     began = start(next(iter(todo)))
     progress.say(experiment.estimate(began, list(todo.values()), experiment.rewind))

@@ -51,6 +51,29 @@ def test_a_missed_claim_fails_the_batch(folder):
     assert done.returncode != 0 and "ClaimMissed: ticket_vs_reinit" in done.stderr
 
 
+def test_progress_is_one_line_in_a_notebook_and_interrupting_loses_little(tmp_path, monkeypatch):
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("LABKIT_PROGRESS", "line")
+    monkeypatch.setenv("LABKIT_RUNS", str(tmp_path / "runs"))
+    work = (
+        "import labkit as lk, labkit.progress\n"
+        "spec = lk.TicketSpec(train=lk.TrainSpec(duration='1500it', evaluate_every='100it'))\n"
+    )
+    stop = "import _thread, threading\nthreading.Timer(2.0, _thread.interrupt_main).start()\n"
+    cells = [work, stop + "try:\n    lk.find_tickets(spec, [0, 1])\nexcept KeyboardInterrupt:\n    print('stopped')"]
+    cells += ["runs = lk.find_tickets(spec, [0, 1])"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name="python3").execute()
+    stopped, resumed = notebook.cells[1].outputs, notebook.cells[2].outputs
+    assert any("stopped" in output.get("text", "") for output in stopped)
+    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 1
+    lines = [output.data["text/plain"] for output in resumed if output.output_type == "display_data"]
+    assert len(lines) == 1 and "tickets: done in" in lines[0]
+    estimate = next(output.text for output in resumed if output.output_type == "stream")
+    assert "1 level x 2 networks x 1,500 iterations: about" in estimate
+
+
 def test_report_of_an_unknown_notebook():
     done = subprocess.run(
         [sys.executable, "-m", "labkit.report", "reproduce", "--preset", "quick", "lth_figure3"],
