@@ -13,6 +13,37 @@ def test_lenet_counts():
     assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "convolutions", "parameters"),
+    [
+        ("conv_2", 4_300_992, 38_592, 4_301_642),
+        ("conv_4", 2_425_024, 259_776, 2_425_930),
+        ("conv_6", 2_261_184, 1_144_512, 2_262_602),
+        ("vgg19", 20_024_000, 20_018_880, 20_035_018),
+        ("resnet20", 270_896, 270_256, 272_474),
+    ],
+)
+def test_convolutional_counts(name, weights, convolutions, parameters):
+    network = models.build(name)
+    found = {key: dict(network.named_parameters())[key] for key in models.prunable(network)}
+    assert sum(w.numel() for w in found.values()) == weights
+    assert sum(w.numel() for w in found.values() if w.ndim == 4) == convolutions
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert found[models.output_layer(network)].shape[0] == 10
+    narrow = models.build(name, {"width": 0.125, "classes": 7})
+    assert narrow(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+    with pytest.raises(ValueError, match="width is 0"):
+        models.build(name, {"width": 0})
+
+
+def test_dropout_is_a_parameter():
+    network = models.build("conv_2", {"width": 0.125, "dropout": 0.5})
+    assert [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)] == [0.5]
+    assert not [layer for layer in models.build("conv_2").modules() if isinstance(layer, nn.Dropout)]
+    with pytest.raises(ValueError, match="dropout is 50: .*write 0.5"):
+        models.build("conv_2", {"dropout": 50})
+
+
 def test_biases_and_norms_are_never_prunable():  # pitfall 7
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
     assert models.prunable(network) == ["0.weight", "3.weight"]

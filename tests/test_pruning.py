@@ -4,6 +4,7 @@ import torch
 
 from labkit import check, masks, models
 from labkit.pruning import keep_counts, prune_global, prune_layers, surviving
+from labkit.scores import score
 
 SIZES = {"fc1.weight": 235_200, "fc2.weight": 30_000, "fc3.weight": 1_000}
 RATES = {"fc1.weight": 0.2, "fc2.weight": 0.2, "fc3.weight": 0.1}
@@ -24,6 +25,21 @@ def test_lenet_counts_equal_the_published_rounds(rounds):  # pitfalls 13, 14
             assert abs(count - SIZES[name] * (1 - RATES[name]) ** level) <= 0.5
         assert abs(sum(kept.values()) - expected) <= 1.5
     assert 100 * sum(keep_counts(SIZES, RATES, 7).values()) / sum(SIZES.values()) == pytest.approx(21.07, abs=0.005)
+
+
+@pytest.mark.parametrize(("name", "conv_rate"), [("conv_2", 0.1), ("conv_4", 0.1), ("conv_6", 0.15)])
+def test_convolutional_rounds_equal_the_published_ones(name, conv_rate):
+    network = models.build(name)
+    weights = {key: dict(network.named_parameters())[key] for key in models.prunable(network)}
+    rates = {key: conv_rate if weight.ndim == 4 else 0.2 for key, weight in weights.items()}
+    rates[models.output_layer(network)] = 0.1
+    sizes = {key: weight.numel() for key, weight in weights.items()}
+    table = check.published("lth_pm_rounds").query(f"architecture == '{name.replace('_', '-')}'").set_index("round")
+    assert len(table) > 20 and (table["prunable_weights_total"] == sum(sizes.values())).all()
+    for level, row in table.iterrows():
+        kept = keep_counts(sizes, rates, level)
+        assert abs(sum(kept.values()) - row["expected_weights_left"]) <= len(kept)
+        assert 100 * sum(kept.values()) / sum(sizes.values()) == pytest.approx(row["P_m_percent_expected"], abs=1e-2)
 
 
 def test_iterating_equals_the_closed_form_and_nests():
@@ -59,11 +75,10 @@ def test_global_leaves_layers_without_scores_alone():
 
 
 def test_negative_weights_are_pruned_by_size_not_by_value():  # pitfall 3
-    from labkit.randomness import generator
-    from labkit.scores import score
+    from tests.test_basics import evidence
 
     weights = {"w": torch.tensor([-5.0, -1.0, -3.0, -0.5])}
-    scores = score("magnitude", weights, generator(0, "x"))
+    scores = score("magnitude", evidence(weights))
     assert prune_layers(masks.ones(weights, weights), scores, {"w": 2})["w"].tolist() == [True, False, True, False]
 
 

@@ -7,13 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from labkit.models.conv import conv_2, conv_4, conv_6
 from labkit.models.lenet import LeNet300100
+from labkit.models.resnet import ResNet20
+from labkit.models.vgg import VGG19
 from labkit.names import choose
 from labkit.randomness import derive, generator
 
 __all__ = ["INITS", "MODELS", "build", "builder", "initial_states", "output_layer", "prunable"]
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"lenet_300_100": LeNet300100}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "lenet_300_100": LeNet300100,
+    "conv_2": conv_2,
+    "conv_4": conv_4,
+    "conv_6": conv_6,
+    "vgg19": VGG19,
+    "resnet20": ResNet20,
+}
 
 _PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

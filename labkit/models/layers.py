@@ -1,0 +1,23 @@
+"""What several families of networks share."""
+
+from labkit.names import fraction
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels of a layer of a network `width` times as wide, at least one.
+
+    Raises:
+        ValueError: if the width is not a positive number.
+    """
+    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 64:
+        raise ValueError(f"width is {width!r}: it must be a positive number; 1.0 is the published network")
+    return max(1, round(channels * width))
+
+
+def check_dropout(dropout: float) -> float:
+    """Return a probability of dropping a unit, in [0, 1).
+
+    Raises:
+        ValueError: outside that range.
+    """
+    return fraction("dropout", dropout, zero=True)
