@@ -15,17 +15,20 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from labkit import data, models, provenance, tensorfiles
+from labkit import data, derivatives, models, provenance, tensorfiles
 from labkit.data import DataSet
 from labkit.masks import Masks
 from labkit.names import choose
 from labkit.population import Population
 from labkit.progress import Progress, duration
+from labkit.randomness import generator
+from labkit.scores import Evidence
 from labkit.specs import TicketSpec, to_dict
 from labkit.steps import Step
 from labkit.store import RunFolder
 from labkit.training import HISTORY, Training
 
+SCORE_EXAMPLES = 256
 FORMAT = 1  # raise when the same spec comes to mean other numbers: old runs are then computed anew
 
 States = dict[str, Tensor]
@@ -82,7 +85,7 @@ class Experiment:
     def __init__(self, spec: TicketSpec, root: Path | None = None):
         choose("init", spec.init, models.INITS)
         function = models.builder(spec.model)
-        shape = getattr(function, "input_shape", None)
+        shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
         self.data: DataSet = data.load(**{**to_dict(spec.data), "name": spec.data.name, "shape": shape})
         defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
         self.options = dict(spec.model_options)
@@ -97,6 +100,7 @@ class Experiment:
             raise ValueError(f"model {spec.model!r} has no linear or convolution layer to prune")
         self.output = models.output_layer(network)
         weights = network.state_dict()
+        self.convolutions = {name for name in self.prunable if weights[name].ndim > 2}
         self.sizes = {name: weights[name].numel() for name in self.prunable}
         for name in spec.prune.layer_rates:
             choose("prunable layer", name, self.prunable)
@@ -116,6 +120,24 @@ class Experiment:
         """Fresh initialisations, stacked; the purpose and the copy tell those of one seed apart."""
         seeds = [(seed, f"{purpose}/{copy}") for seed, copy in replicates]
         return models.initial_states(self.spec.model, self.options, self.spec.init, seeds)
+
+    def evidence(self, states: Mapping[str, Tensor], seed: int, level: int) -> Evidence:
+        """What a pruning criterion may look at: a trained network, and derivatives on 256 training examples."""
+        rng = generator(seed, "score", level)
+
+        def on_examples(derivative: Callable[..., Mapping[str, Tensor]], *, labels: bool) -> Mapping[str, Tensor]:
+            network = self.model()
+            network.load_state_dict(dict(states))
+            order = torch.randperm(self.data.size("train"), generator=generator(seed, "score examples", level))
+            batch = self.data.inputs("train", order[:SCORE_EXAMPLES])
+            return derivative(network, *(batch if labels else batch[:1]))
+
+        return Evidence(
+            {name: states[name] for name in self.prunable},
+            rng,
+            lambda: on_examples(derivatives.gradient, labels=True),
+            lambda: on_examples(derivatives.curvature, labels=False),
+        )
 
     def folder(self, level: int, branch: str, seeds: Sequence[int], copies: int = 1) -> RunFolder:
         """The folder of a run: one population, at one level of pruning, of one branch."""

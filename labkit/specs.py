@@ -105,6 +105,7 @@ class TrainSpec(_Spec):
         weight_decay: L2 penalty added to the gradient of linear and convolution weights, not of biases and norms.
         lr_drops: moments (`Step`s) at which the learning rate is multiplied by `lr_drop_factor`.
         lr_warmup: linear warm-up from 0 (a `Step`).
+        augment: a name of `labkit.data.AUGMENTATIONS`: "none", or "crop_flip" (padding 4).
         evaluate_every: distance of evaluations on validation and test data (a `Step`).
 
     Raises:
@@ -121,6 +122,7 @@ class TrainSpec(_Spec):
     lr_drops: tuple[str, ...] = ()
     lr_drop_factor: float = 0.1
     lr_warmup: str = "0it"
+    augment: str = "none"
     evaluate_every: str = "100it"
 
     def __post_init__(self) -> None:
@@ -153,6 +155,7 @@ class PruneSpec(_Spec):
         score: a name of `labkit.scores.SCORES`.
         scope: "layer" (each layer at its rate) or "global" (all layers compete).
         rate: share of the survivors removed a round, in (0, 1).
+        conv_rate: the same for convolutions, in [0, 1); None: as the others.
         output_rate: the same for the last layer, in [0, 1); None: as the others.
         layer_rates: the same for layers by parameter name, such as {"fc1.weight": 0.3}, in [0, 1).
             With scope "global" all layers compete at `rate`, except those that are left out by a rate of 0.
@@ -166,6 +169,7 @@ class PruneSpec(_Spec):
     score: str = "magnitude"
     scope: str = "layer"
     rate: float = 0.2
+    conv_rate: float | None = None
     output_rate: float | None = None
     layer_rates: Mapping[str, float] = field(default_factory=dict)
     levels: int = 0
@@ -178,11 +182,12 @@ class PruneSpec(_Spec):
         choose("scope", self.scope, ["layer", "global"])
         self._become("levels", whole("levels", self.levels))
         self._become("rate", fraction("rate", self.rate))
-        if self.output_rate is not None:
-            self._become("output_rate", fraction("output_rate", self.output_rate, zero=True))
+        for name in ("conv_rate", "output_rate"):
+            if getattr(self, name) is not None:
+                self._become(name, fraction(name, getattr(self, name), zero=True))
         rates = {name: fraction(f"rate of {name}", rate, zero=True) for name, rate in self.layer_rates.items()}
         self._become("layer_rates", rates)
-        if self.scope == "global" and any((self.output_rate, *rates.values())):
+        if self.scope == "global" and any((self.conv_rate, self.output_rate, *rates.values())):
             raise ValueError(
                 'with scope "global" all layers compete at one rate; a layer\'s own rate can only be 0 (left out)'
             )

@@ -1,7 +1,7 @@
 """Winning tickets: iterative magnitude pruning with rewinding, and the controls that branch off it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +15,7 @@ from labkit.names import choose, whole
 from labkit.progress import Progress
 from labkit.pruning import keep_counts, prune_global, prune_layers, surviving
 from labkit.randomness import generator
-from labkit.scores import score
+from labkit.scores import Evidence, score
 from labkit.specs import TicketSpec
 from labkit.ticketfile import Ticket
 
@@ -126,7 +126,7 @@ def _next_ticket(experiment: Experiment, root: Run, parent: Run, level: int) -> 
     states = {name: state[positions].clone() for name, state in rewound.items()}
     replicates = [(parent.result["replicates"][n]["seed"], 0) for n in alive]
     pruned = [
-        prune(experiment, _one(old, n), _one(trained, n), level, generator(seed, "score", level))
+        prune(experiment, _one(old, n), experiment.evidence(_one(trained, n), seed, level), level)
         for n, (seed, _) in zip(alive, replicates, strict=True)
     ]
     masks = {name: torch.stack([mask[name] for mask in pruned]) for name in old}
@@ -134,16 +134,17 @@ def _next_ticket(experiment: Experiment, root: Run, parent: Run, level: int) -> 
     return Start(states, masks, replicates)
 
 
-def prune(
-    experiment: Experiment, masks: Masks, states: Mapping[str, Tensor], level: int, rng: torch.Generator
-) -> Masks:
-    """The mask of one network at a level, from its last mask and trained weights, by the rates of the spec."""
+def prune(experiment: Experiment, masks: Masks, evidence: Evidence, level: int) -> Masks:
+    """The mask of one network at a level, from its last mask and its trained weights, by the rates of the spec."""
     spec = experiment.spec.prune
-    rates = {name: spec.layer_rates.get(name, spec.rate) for name in experiment.prunable}
+    rates = dict.fromkeys(experiment.prunable, spec.rate)
+    if spec.conv_rate is not None:
+        rates |= dict.fromkeys(experiment.convolutions, spec.conv_rate)
     if spec.output_rate is not None:
         rates[experiment.output] = spec.output_rate
+    rates |= spec.layer_rates
     pool = [name for name in experiment.prunable if rates[name] > 0]
-    scores = score(spec.score, {name: states[name] for name in pool}, rng)
+    scores = score(spec.score, replace(evidence, weights={name: evidence.weights[name] for name in pool}))
     if spec.scope == "layer":
         return prune_layers(masks, scores, keep_counts({name: experiment.sizes[name] for name in pool}, rates, level))
     return prune_global(masks, scores, surviving(sum(experiment.sizes[name] for name in pool), spec.rate, level))

@@ -17,9 +17,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 import torch
 from torch import Tensor, nn
 
-from labkit.data import BatchOrder, DataSet
+from labkit.data import AUGMENTATIONS, BatchOrder, DataSet
+from labkit.names import choose
 from labkit.population import Population
-from labkit.randomness import derive
+from labkit.randomness import derive, generator
 from labkit.schedules import constant, piecewise, warmup
 from labkit.specs import TrainSpec
 from labkit.steps import Step
@@ -70,6 +71,7 @@ class Training:
         schedule = piecewise(spec.lr, drops, spec.lr_drop_factor) if drops else constant(spec.lr)
         self.lr = warmup(schedule, Step.parse(spec.lr_warmup).iterations(epoch=epoch, run=self.total))
         self.orders = [BatchOrder(data.size("train"), spec.batch_size, seed) for seed in self.seeds]
+        self.augment = AUGMENTATIONS[choose("augmentation", spec.augment, AUGMENTATIONS)]
         self.snapshot_at = snapshot_at
         self.snapshot = {} if snapshot_at is None else {name: s.clone() for name, s in population.states.items()}
         size = population.size
@@ -131,7 +133,7 @@ class Training:
             with (
                 torch.random.fork_rng(devices=[]),
                 ThreadPoolExecutor(
-                    workers, initializer=torch.set_num_threads, initargs=(self._threads(cores),)
+                    workers, initializer=torch.set_num_threads, initargs=(self._threads(cores, workers),)
                 ) as pool,
             ):
                 self._loop(pool, workers, save, progress, on_divergence)
@@ -182,7 +184,7 @@ class Training:
             step = self.step[replicate]
             if self._draws:
                 torch.manual_seed(derive(self.seeds[replicate], "layers", step))
-            inputs, labels = self.data.inputs("train", self.orders[replicate][step])
+            inputs, labels = self.batch(replicate, step)
             loss = float(self.population.step(replicate, inputs, labels, self.lr(step)))
             if not math.isfinite(loss):
                 self.diverged[replicate] = step
@@ -192,6 +194,14 @@ class Training:
             self.step[replicate] = step + 1
             if self._arrive(replicate):
                 return
+
+    def batch(self, replicate: int, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of a replicate's step: the same whenever they are asked for."""
+        index = self.orders[replicate][step]
+        if self.spec.augment == "none":
+            return self.data.inputs("train", index)
+        rng = generator(self.seeds[replicate], "augment", step)
+        return self.data.inputs("train", index, lambda images: self.augment(images, rng))
 
     def _arrive(self, replicate: int) -> bool:
         """Do what is due at the replicate's step; True if that was an evaluation."""
@@ -212,11 +222,13 @@ class Training:
         self._loss[replicate] = (0.0, 0)
         return True
 
-    def _threads(self, cores: int) -> int:
-        weights = sum(parameter.numel() for parameter in self.population.models[0].parameters())
-        if weights * self.spec.batch_size < SMALL_STEP:
+    def _threads(self, cores: int, workers: int) -> int:
+        model = self.population.models[0]
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        convolutions = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
+        if not convolutions and weights * self.spec.batch_size < SMALL_STEP:
             return 1
-        return max(1, cores // self.population.size)
+        return max(1, cores // workers)
 
 
 def _draws(model: nn.Module, data: DataSet) -> bool:

@@ -6,7 +6,7 @@ import torch
 from labkit import masks, schedules
 from labkit.names import choose, fraction
 from labkit.randomness import derive, generator
-from labkit.scores import score
+from labkit.scores import Evidence, score
 from labkit.steps import Step
 
 
@@ -104,10 +104,17 @@ def test_streams_differ_by_seed_purpose_and_position():
     assert len(set(seeds)) == len(seeds)
 
 
-def test_random_scores_are_reproducible_and_magnitude_is_absolute():
+def evidence(weights, gradient=None, curvature=None):
+    return Evidence(weights, generator(0, "x"), lambda: gradient, lambda: curvature)
+
+
+def test_scores_by_hand():
     weights = {"w": torch.tensor([-3.0, 1.0, -2.0])}
-    assert score("magnitude", weights, generator(0, "x"))["w"].tolist() == [3, 1, 2]
-    one, two = (score("random", weights, generator(0, "x"))["w"] for _ in range(2))
+    assert score("magnitude", evidence(weights))["w"].tolist() == [3, 1, 2]
+    slope, curvature = {"w": torch.tensor([0.0, -5.0, 1.0])}, {"w": torch.tensor([1.0, 4.0, 0.5])}
+    assert score("gradient", evidence(weights, gradient=slope))["w"].tolist() == [0, 5, 2]
+    assert score("obd", evidence(weights, curvature=curvature))["w"].tolist() == [4.5, 2, 1]
+    one, two = (score("random", evidence(weights))["w"] for _ in range(2))
     assert torch.equal(one, two)
     with pytest.raises(ValueError, match="unknown score"):
-        score("size", weights, generator(0, "x"))
+        score("size", evidence(weights))

@@ -194,3 +194,25 @@ def test_splits_that_cannot_be(tmp_path):
         data.load("digits", train=5000)
     with pytest.raises(ValueError, match="cannot give"):
         data.load("digits", validation=1437)
+
+
+def test_crop_flip_by_hand():
+    from labkit.data.augment import crop_flip
+    from labkit.randomness import generator
+
+    images = torch.arange(2 * 3 * 5 * 5, dtype=torch.uint8).reshape(2, 3, 5, 5) + 1
+    batch = images.repeat(200, 1, 1, 1)
+    found = crop_flip(batch, generator(0, "augment", 3), padding=1)
+    assert found.shape == batch.shape and found.dtype == torch.uint8
+    assert torch.equal(found, crop_flip(batch, generator(0, "augment", 3), padding=1))
+    assert not torch.equal(found, crop_flip(batch, generator(0, "augment", 4), padding=1))
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
+    allowed = [
+        {bytes(crop.numpy().tobytes()) for y in range(3) for x in range(3) for flip in (False, True)
+         for crop in [padded[n, :, y : y + 5, x : x + 5].flip(-1) if flip else padded[n, :, y : y + 5, x : x + 5]]}
+        for n in range(2)
+    ]  # fmt: skip
+    seen = [set(), set()]
+    for n, image in enumerate(found):
+        seen[n % 2].add(bytes(image.contiguous().numpy().tobytes()))
+    assert seen[0] == allowed[0] and seen[1] == allowed[1] and len(allowed[0]) == 18, "every crop and flip, no other"

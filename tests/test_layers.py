@@ -10,7 +10,7 @@ LAYERS = [
     {"scores", "tensorfiles", "progress"},
     {"pruning", "models", "data", "specs"},
     {"optimizers", "store", "provenance", "ticketfile", "parameters"},
-    {"population"},
+    {"population", "derivatives"},
     {"training"},
     {"experiment"},
     {"tickets"},

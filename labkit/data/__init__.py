@@ -1,9 +1,21 @@
 """Data sets as tensors: `load(name)` gives splits, normalisation and seeded batches."""
 
+from labkit.data.augment import AUGMENTATIONS
 from labkit.data.dataset import NORMALISATIONS, BatchOrder, DataSet, make
 from labkit.data.sources import DOWNLOADED, EMBEDDED, arrays, folder, is_own
 
-__all__ = ["DOWNLOADED", "EMBEDDED", "NORMALISATIONS", "BatchOrder", "DataSet", "arrays", "folder", "is_own", "load"]
+__all__ = [
+    "AUGMENTATIONS",
+    "DOWNLOADED",
+    "EMBEDDED",
+    "NORMALISATIONS",
+    "BatchOrder",
+    "DataSet",
+    "arrays",
+    "folder",
+    "is_own",
+    "load",
+]
 
 
 def load(

@@ -62,9 +62,19 @@ class DataSet:
     shift: Tensor
     digest: str
 
-    def inputs(self, split: str, index: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Normalised float32 inputs (B, C, H, W) and labels (B,) at the given positions of a split."""
+    def inputs(
+        self, split: str, index: Tensor | slice, augment: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Normalised float32 inputs (B, C, H, W) and labels (B,) at the given positions of a split.
+
+        Args:
+            split: "train", "validation" or "test".
+            index: positions.
+            augment: applied to the uint8 images first.
+        """
         images = self.images[split][index]
+        if augment is not None:
+            images = augment(images)
         return images.mul(self.scale).add_(self.shift), self.labels[split][index]
 
     def size(self, split: str) -> int:
