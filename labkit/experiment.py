@@ -1,27 +1,24 @@
 """What a spec needs to run, checked before any training; and one run of a population, computed once and kept."""
 
-import hashlib
 import inspect
 import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from labkit import data, derivatives, models, provenance, tensorfiles
 from labkit.data import DataSet
-from labkit.masks import Masks
 from labkit.names import choose
 from labkit.population import Population
-from labkit.progress import Progress, duration
+from labkit.progress import Progress
 from labkit.randomness import generator
+from labkit.runs import Run, Start, States
 from labkit.scores import Evidence
 from labkit.specs import TicketSpec, to_dict
 from labkit.steps import Step
@@ -30,48 +27,6 @@ from labkit.training import HISTORY, Training
 
 SCORE_EXAMPLES = 256
 FORMAT = 1  # raise when the same spec comes to mean other numbers: old runs are then computed anew
-
-States = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a run starts: stacked states and masks, and the seed and copy of each replicate."""
-
-    states: Mapping[str, Tensor]
-    masks: Mapping[str, Tensor]
-    replicates: Sequence[tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run, read from its folder."""
-
-    folder: RunFolder
-    branch: str
-    level: int
-
-    @cached_property
-    def result(self) -> dict[str, Any]:
-        """Replicates with their density and divergence, iterations, seconds, hardware."""
-        return self.folder.result()
-
-    @property
-    def alive(self) -> list[int]:
-        """Positions of the replicates that did not diverge."""
-        return [n for n, replicate in enumerate(self.result["replicates"]) if replicate["diverged_at"] is None]
-
-    def start(self) -> tuple[States, Masks]:
-        """Stacked states and masks that the run started from."""
-        return tensorfiles.unpack_states(self.folder.read_tensors("ticket"))
-
-    def final(self) -> tuple[States, Masks]:
-        """Stacked states and masks after training."""
-        return tensorfiles.unpack_states(self.folder.read_tensors("final"))
-
-    def metrics(self) -> pd.DataFrame:
-        """One row an evaluation: branch, level, percent_remaining, seed, copy, iteration, losses, accuracies."""
-        return self.folder.metrics().assign(branch=self.branch, level=self.level)
 
 
 class Experiment:
@@ -154,7 +109,7 @@ class Experiment:
             "copies": copies,
         }
         if ":" in spec.model:
-            identity["model_code"] = code_digest(models.builder(spec.model))
+            identity["model_code"] = provenance.code_digest(models.builder(spec.model))
         return RunFolder(identity, self.root)
 
     def compute(
@@ -189,7 +144,7 @@ class Experiment:
         return steps
 
     def _train(self, run: Run, start: Start, begin: int, progress: Callable[[int], None]) -> None:
-        training = self._training(start, begin, snapshot=self.rewind if run.level == 0 and self.rewind else None)
+        training = self.training(start, begin, snapshot=self.rewind if run.level == 0 and self.rewind else None)
         seconds, began = 0.0, time.monotonic()
         if (found := run.folder.checkpoint()) is not None:
             training.load(found)
@@ -217,7 +172,8 @@ class Experiment:
             },
         )  # fmt: skip
 
-    def _training(self, start: Start, begin: int, snapshot: int | None = None, duration: str = "") -> Training:
+    def training(self, start: Start, begin: int, snapshot: int | None = None, duration: str = "") -> Training:
+        """A training run of this experiment; with a `duration` of its own, one that evaluates only at its ends."""
         train = replace(self.spec.train, duration=duration, evaluate_every=duration) if duration else self.spec.train
         population = Population(self.model, start.states, start.masks, train)
         seeds = [seed for seed, _ in start.replicates]
@@ -228,43 +184,6 @@ class Experiment:
         kept = sum(int(mask[n].sum()) for mask in training.population.masks.values())
         size = sum(mask[n].numel() for mask in training.population.masks.values())
         return {"seed": seed, "copy": copy, "kept": kept, "density": kept / size, "diverged_at": step}
-
-    def estimate(self, start: Start, runs: Sequence[Run], begin: int) -> str:
-        """What runs that are not done will cost, measured from a few steps of copies of the first networks."""
-        cores = torch.get_num_threads()
-        networks = len(start.replicates)
-        few = min(networks, cores)
-        first = Start({name: s[:few] for name, s in start.states.items()}, {}, list(start.replicates)[:few])
-
-        def seconds(steps: int) -> float:
-            training = self._training(first, 0, duration=f"{steps}it")
-            began = time.monotonic()
-            training.run()
-            return time.monotonic() - began
-
-        seconds(2)  # first-touch costs
-        short = 4
-        brief = seconds(short)
-        long = 44 if brief < 0.5 else 8
-        step = max(0.0, (seconds(long) - brief)) / (long - short) / few
-        evaluation = max(0.0, brief - short * step * few) / 2 / few
-        every = Step.parse(self.spec.train.evaluate_every).iterations(epoch=self._epoch, run=self.iterations)
-        left = sum(self._steps_left(run, begin if run.level else 0, networks) for run in runs)
-        total = left * (step + evaluation / max(1, every))
-        state = sum(s[0].numel() * s.element_size() for s in start.states.values())
-        memory = 6 * networks * state + sum(images.numel() for images in self.data.images.values())
-        parts = [_count(len(runs), "level"), _count(networks, "network"), _count(self.iterations, "iteration")]
-        where = f"on {_count(cores, 'core')}, {memory / 1e9:.2f} GB besides PyTorch"
-        return f"{' x '.join(parts)}: about {duration(total)} {where}"
-
-    def _steps_left(self, run: Run, begin: int, networks: int) -> int:
-        found = run.folder.checkpoint()
-        done = 0 if found is None else int(sum(found["loop/step"].tolist())) - begin * networks
-        return (self.iterations - begin) * networks - done
-
-    @property
-    def _epoch(self) -> float:
-        return self.data.size("train") / self.spec.train.batch_size
 
     def _try(self, network: nn.Module) -> None:
         inputs, _ = self.data.inputs("train", slice(0, 2))
@@ -293,31 +212,9 @@ def _rows(training: Training, n: int, replicate: Mapping[str, Any]) -> list[dict
     ]
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 def _warn(run: Run, seed: int, copy: int, step: int, lr: float) -> None:
     warnings.warn(
         f"seed {seed}, copy {copy} of {run.branch} at level {run.level} stopped at step {step}: its loss was not "
         f"finite. The others go on without it; try a smaller learning rate than {lr:g}.",
         stacklevel=6,
     )
-
-
-def code_digest(function: Callable[..., Any]) -> str:
-    """A digest of the source of the module that a user's function stands in, so that changed code is another run.
-
-    Raises:
-        ValueError: for code without a name of its own or a source file: a lambda, a closure, a notebook cell.
-    """
-    name = getattr(function, "__qualname__", "<none>")
-    try:
-        if "<" in name:
-            raise OSError
-        source = inspect.getsource(inspect.getmodule(function) or function)
-    except (OSError, TypeError) as error:
-        raise ValueError(
-            f"{name} must be a named function of a module file, so that its runs can be told from those of other code"
-        ) from error
-    return hashlib.sha256(f"{name}\n{source}".encode()).hexdigest()[:16]

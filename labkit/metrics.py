@@ -35,8 +35,11 @@ def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
     no say in it. Networks that diverged are left out.
 
     Columns: branch, level, seed, copy, percent_remaining, early_stop_iteration, accuracy_at_early_stop,
-    accuracy_at_end (both on test data).
+    accuracy_at_end (both on test data), and train_accuracy_at_early_stop, a mean over the training batches since the
+    evaluation before (so none at iteration 0).
     """
+    if "train_accuracy" not in evaluations:  # runs of before it was kept
+        evaluations = evaluations.assign(train_accuracy=float("nan"))
     ordered = evaluations.sort_values([*NETWORK, "iteration"], kind="stable", ignore_index=True)
     ordered = ordered[~ordered["diverged"]]
     networks = ordered.groupby(NETWORK, sort=False)
@@ -48,6 +51,7 @@ def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
             "early_stop_iteration": best["iteration"],
             "accuracy_at_early_stop": best["test_accuracy"],
             "accuracy_at_end": whole["test_accuracy"],
+            "train_accuracy_at_early_stop": best["train_accuracy"],
         }
     ).reset_index()
 

@@ -73,19 +73,23 @@ class Population:
             for index in range(self.size)
         ]
 
-    def step(self, index: int, inputs: Tensor, labels: Tensor, lr: float) -> Tensor:
-        """One optimiser step of one replicate; returns the loss before it (mean cross-entropy, nats).
+    def step(self, index: int, inputs: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+        """One optimiser step of one replicate.
+
+        Returns:
+            Before the step: the loss (mean cross-entropy, nats) and how many examples of the batch were right.
 
         Masked weights and their optimiser state are exactly zero afterwards, whatever momentum or decay did.
         """
         groups = self._groups[index]
-        loss = nn.functional.cross_entropy(self.models[index](inputs), labels)
+        logits = self.models[index](inputs)
+        loss = nn.functional.cross_entropy(logits, labels)
         gradients = iter(torch.autograd.grad(loss, [weight for weights, _, _ in groups for weight in weights]))
         with torch.no_grad():
             for weights, slots, decay in groups:
                 self.update(weights, [next(gradients) for _ in weights], slots, lr, decay, self.spec)
             mask_sets.multiply(*self._masked[index])
-        return loss.detach()
+            return loss.detach(), (logits.argmax(1) == labels).sum()
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes in training, by name: states, masks, optimiser state. Live, not copies."""

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from labkit import masks as mask_sets
-from labkit.experiment import Experiment, Run, Start, States, code_digest
+from labkit.cost import estimate
+from labkit.experiment import Experiment
 from labkit.masks import Masks
 from labkit.names import choose, whole
 from labkit.progress import Progress
+from labkit.provenance import code_digest
 from labkit.pruning import keep_counts, prune_global, prune_layers, surviving
 from labkit.randomness import generator
+from labkit.runs import Run, Start, States
 from labkit.scores import Evidence, score
 from labkit.specs import TicketSpec
 from labkit.ticketfile import Ticket
@@ -222,7 +225,7 @@ def _compute_all(
         TITLES.get(first.branch, first.branch), sum((experiment.iterations - begin(n)) * networks for n in todo)
     )
     began = start(next(iter(todo)))
-    progress.say(experiment.estimate(began, list(todo.values()), experiment.rewind))
+    progress.say(estimate(experiment, began, list(todo.values()), experiment.rewind))
     before = 0
     for level, run in todo.items():
         before += experiment.compute(run, lambda level=level: start(level), progress, begin=begin(level), before=before)  # type: ignore[misc]

@@ -25,7 +25,8 @@ from labkit.schedules import constant, piecewise, warmup
 from labkit.specs import TrainSpec
 from labkit.steps import Step
 
-HISTORY = ("train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+# train_* are means over the batches since the last evaluation, as the network saw them
+HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 EVALUATION_BATCH = 1000
 SMALL_STEP = 64_000_000  # weights x batch below which one kernel thread a replicate is fastest
 CHECKPOINT_SECONDS = 20.0
@@ -78,14 +79,14 @@ class Training:
         self.step = [start] * size
         self.diverged = [-1] * size  # the step at which the loss was not finite
         self.history = torch.full((size, len(self.points), len(HISTORY)), math.nan, dtype=torch.float64)
-        self._loss = [(0.0, 0)] * size  # sum and count since the last evaluation
+        self._since = [(0.0, 0, 0)] * size  # since the last evaluation: sum of losses, right answers, steps
         self._stop = threading.Event()
         self._draws = _draws(population.models[0], data)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a later process needs to go on bit for bit."""
         found = self.population.tensors() | {f"snapshot/{name}": state for name, state in self.snapshot.items()}
-        loop = {"step": self.step, "diverged": self.diverged, "loss": self._loss}
+        loop = {"step": self.step, "diverged": self.diverged, "since": self._since}
         found |= {f"loop/{name}": torch.tensor(values, dtype=torch.float64) for name, values in loop.items()}
         return found | {"loop/history": self.history}
 
@@ -97,7 +98,7 @@ class Training:
         self.history.copy_(tensors["loop/history"])
         self.step = [int(step) for step in tensors["loop/step"]]
         self.diverged = [int(step) for step in tensors["loop/diverged"]]
-        self._loss = [(total, int(count)) for total, count in tensors["loop/loss"].tolist()]
+        self._since = [(loss, int(right), int(steps)) for loss, right, steps in tensors["loop/since"].tolist()]
 
     @property
     def unfinished(self) -> list[int]:
@@ -185,12 +186,12 @@ class Training:
             if self._draws:
                 torch.manual_seed(derive(self.seeds[replicate], "layers", step))
             inputs, labels = self.batch(replicate, step)
-            loss = float(self.population.step(replicate, inputs, labels, self.lr(step)))
+            loss, right = map(float, self.population.step(replicate, inputs, labels, self.lr(step)))
             if not math.isfinite(loss):
                 self.diverged[replicate] = step
                 return
-            total, count = self._loss[replicate]
-            self._loss[replicate] = (total + loss, count + 1)
+            losses, rights, steps = self._since[replicate]
+            self._since[replicate] = (losses + loss, rights + int(right), steps + 1)
             self.step[replicate] = step + 1
             if self._arrive(replicate):
                 return
@@ -212,14 +213,14 @@ class Training:
         point = self._point_of.get(step)
         if point is None:
             return False
-        total, count = self._loss[replicate]
-        row = [total / count if count else math.nan]
+        losses, rights, steps = self._since[replicate]
+        row = [losses / steps, rights / (steps * self.spec.batch_size)] if steps else [math.nan, math.nan]
         for split in ("validation", "test"):
             row += evaluate(self.population.models[replicate], self.data, split)
         self.history[replicate, point] = torch.tensor(row, dtype=torch.float64)
-        if not math.isfinite(row[1]):
+        if not math.isfinite(row[HISTORY.index("validation_loss")]):
             self.diverged[replicate] = step
-        self._loss[replicate] = (0.0, 0)
+        self._since[replicate] = (0.0, 0, 0)
         return True
 
     def _threads(self, cores: int, workers: int) -> int:

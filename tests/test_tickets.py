@@ -281,7 +281,8 @@ def test_one_table_is_of_one_experiment(trunk, tmp_path):
 
 
 def test_hashes_tell_experiments_apart_and_only_them(tmp_path, monkeypatch):
-    from labkit.experiment import Experiment, code_digest
+    from labkit.experiment import Experiment
+    from labkit.provenance import code_digest
 
     def run(**changes):
         return Experiment(small_spec(**changes), tmp_path).folder(1, "ticket", [0]).hash

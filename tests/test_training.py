@@ -280,10 +280,10 @@ def test_an_error_in_a_worker_is_raised_and_saves_nothing_half_done(digits, monk
     original = run.population.step
 
     def fail(index, inputs, labels, lr):
-        loss = original(index, inputs, labels, lr)
+        result = original(index, inputs, labels, lr)
         if run.step[index] == 7:
             raise MemoryError("no room")
-        return loss
+        return result
 
     monkeypatch.setattr(run.population, "step", fail)
     with pytest.raises(MemoryError, match="no room"):

@@ -1,0 +1,62 @@
+"""What training will cost, measured before it starts."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from labkit.experiment import Experiment
+from labkit.progress import duration
+from labkit.runs import Run, Start
+from labkit.steps import Step
+
+
+def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: int) -> str:
+    """What runs that are not done will cost, in a line, measured from a few steps of copies of the first networks.
+
+    Args:
+        experiment: whose runs they are.
+        start: where the first of them starts.
+        runs: to be computed; what their checkpoints hold is not counted.
+        begin: the first step of runs above level 0.
+    """
+    cores = torch.get_num_threads()
+    networks = len(start.replicates)
+    step, evaluation = _measure(experiment, start, min(networks, cores))
+    epoch = experiment.data.size("train") / experiment.spec.train.batch_size
+    every = Step.parse(experiment.spec.train.evaluate_every).iterations(epoch=epoch, run=experiment.iterations)
+    left = sum(_steps_left(experiment, run, begin if run.level else 0, networks) for run in runs)
+    total = left * (step + evaluation / max(1, every))
+    state = sum(s[0].numel() * s.element_size() for s in start.states.values())
+    memory = 6 * networks * state + sum(images.numel() for images in experiment.data.images.values())
+    parts = [_count(len(runs), "level"), _count(networks, "network"), _count(experiment.iterations, "iteration")]
+    where = f"on {_count(cores, 'core')}, {memory / 1e9:.2f} GB besides PyTorch"
+    return f"{' x '.join(parts)}: about {duration(total)} {where}"
+
+
+def _measure(experiment: Experiment, start: Start, few: int) -> tuple[float, float]:
+    """Seconds of a replicate's step and of a replicate's evaluation, with as many at once as there are workers."""
+    first = Start({name: s[:few] for name, s in start.states.items()}, {}, list(start.replicates)[:few])
+
+    def seconds(steps: int) -> float:
+        training = experiment.training(first, 0, duration=f"{steps}it")
+        began = time.monotonic()
+        training.run()
+        return time.monotonic() - began
+
+    seconds(2)  # first-touch costs
+    short = 4
+    brief = seconds(short)
+    long = 44 if brief < 0.5 else 8
+    step = max(0.0, (seconds(long) - brief)) / (long - short) / few
+    return step, max(0.0, brief - short * step * few) / 2 / few
+
+
+def _steps_left(experiment: Experiment, run: Run, begin: int, networks: int) -> int:
+    found = run.folder.checkpoint()
+    done = 0 if found is None else int(sum(found["loop/step"].tolist())) - begin * networks
+    return (experiment.iterations - begin) * networks - done
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
