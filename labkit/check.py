@@ -146,7 +146,7 @@ def _apply(rule: Mapping[str, Any], values: Sequence[float], unit: str) -> tuple
     }
     shown = f"{bound[0]:g} to {bound[1]:g}" if kind == "within" else f"{bound:g}"
     mean = sum(values) / len(values) if values else float("nan")
-    met = all(map(tests[kind], values)) if of == "every seed" else tests[kind](mean)
+    met = all(map(tests[kind], values)) if of in ("every seed", "each value") else tests[kind](mean)
     return f"{kind} {shown}{unit and ' ' + unit} ({of})", bool(values) and met
 
 

@@ -1,8 +1,10 @@
 """First and second derivatives of the training loss, for pruning criteria that want them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 
 def gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -13,32 +15,65 @@ def gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tens
     return dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
 
 
-def curvature(model: nn.Module, inputs: Tensor, chunk: int = 16) -> dict[str, Tensor]:
+def curvature(model: nn.Module, inputs: Tensor, chunk: int = 32) -> dict[str, Tensor]:
     """Diagonal of the Gauss-Newton matrix of the mean cross-entropy, exact, in evaluation mode.
 
     h = mean over examples of sum_c p_c * (d log p_c / d w)**2, with p the network's own softmax: for cross-entropy the
     Gauss-Newton matrix is the Fisher matrix (Martens 2020, section 9). It equals the Hessian's diagonal for a network
-    that is linear in w. LeCun et al. 1990 use the same approximation.
+    that is linear in w. LeCun et al. 1990 use the same approximation. A linear layer's squared derivatives are the
+    product of squared inputs and squared output slopes, so no derivative of a single example is ever formed there.
 
     Args:
-        model: in whose parameters.
+        model: of linear and (ungrouped) 2-d convolution layers, each used once; other layers may stand between them.
         inputs: (B, ...) examples; their labels do not matter.
-        chunk: examples at a time; memory is about chunk x classes x parameters.
+        chunk: examples at a time.
+
+    Returns:
+        name -> tensor of the weight's shape, for the weights of those layers.
+
+    Raises:
+        ValueError: for a layer that is used twice, or a grouped convolution.
     """
     model.eval()
-    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    buffers = dict(model.named_buffers())
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+    total = {name: torch.zeros_like(layer.weight) for name, layer in layers.items()}
+    passed: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def log_probability(weights: dict[str, Tensor], example: Tensor, target: Tensor) -> Tensor:
-        logits = functional_call(model, {**weights, **buffers}, (example[None],))[0]
-        return logits.log_softmax(0) @ target
+    def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(layer: nn.Module, arguments: Any, output: Tensor) -> None:
+            if name in passed:
+                raise ValueError(f"layer {name} is used twice: its curvature is not known here")
+            passed[name] = arguments[0].detach(), output
 
-    per_example = vmap(vmap(grad(log_probability), (None, None, 0)), (None, 0, None))  # over examples, over targets
-    total = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    with torch.no_grad():
+        return hook
+
+    handles = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
+    try:
         for part in inputs.split(chunk):
-            probabilities = functional_call(model, {**parameters, **buffers}, (part,)).softmax(1)  # (B, classes)
-            targets = torch.eye(probabilities.shape[1], device=inputs.device)
-            for name, slope in per_example(parameters, part, targets).items():  # (B, classes, *shape)
-                total[name] += torch.einsum("bc,bc...->...", probabilities, slope**2)
-    return {name: value / len(inputs) for name, value in total.items()}
+            passed.clear()
+            log_p = model(part).log_softmax(1)  # (B, classes)
+            probability = log_p.detach().exp()
+            outputs = [passed[name][1] for name in layers]
+            for target in range(log_p.shape[1]):
+                slopes = torch.autograd.grad(log_p[:, target].sum(), outputs, retain_graph=True)
+                for (name, layer), slope in zip(layers.items(), slopes, strict=True):
+                    squares = _squares(name, layer, passed[name][0], slope, probability[:, target])
+                    total[name] += squares.reshape(layer.weight.shape)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {f"{name}.weight".lstrip("."): value.detach() / len(inputs) for name, value in total.items()}
+
+
+def _squares(name: str, layer: nn.Module, inputs: Tensor, slopes: Tensor, weight: Tensor) -> Tensor:
+    """Sum over examples of weight * (derivative with respect to the layer's weights)**2."""
+    if isinstance(layer, nn.Linear) and inputs.ndim == 2:
+        return (weight[:, None] * slopes**2).T @ inputs**2  # (out, in)
+    if isinstance(layer, nn.Conv2d):
+        if layer.groups > 1 or isinstance(layer.padding, str):
+            raise ValueError(f"layer {name}: grouped convolutions and padding by name have no curvature here")
+        patches = nn.functional.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+        per_example = slopes.flatten(2) @ patches.mT  # (B, out, in * k * k)
+    else:
+        per_example = slopes.flatten(1, -2).mT @ inputs.flatten(1, -2)  # (B, out, in)
+    return torch.einsum("b,boi->oi", weight, per_example**2)

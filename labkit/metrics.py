@@ -105,6 +105,29 @@ def falls_below_dense(table: pd.DataFrame, branch: str, by_pp: float = 0.0) -> f
     return float(below["percent_remaining"].max()) if len(below) else 0.0
 
 
+def largest_gain_pp(table: pd.DataFrame) -> float:
+    """Mean accuracy at early stop of the best level of tickets minus dense, percentage points.
+
+    The best of several levels on test data, as papers quote it: biased upwards; no substitute for `paired`.
+    """
+    mean = table[table["branch"] == TICKET].groupby("level")["accuracy_at_early_stop"].mean()
+    return float(100 * (mean.drop(0).max() - mean[0]))
+
+
+def largest_speedup(table: pd.DataFrame) -> float:
+    """Mean early-stop iteration of dense over that of the fastest level of tickets; biased upwards likewise."""
+    mean = table[table["branch"] == TICKET].groupby("level")["early_stop_iteration"].mean()
+    return float(mean[0] / max(1.0, mean.drop(0).min()))
+
+
+def share_below_ticket(table: pd.DataFrame, control: str, below_percent: float) -> float:
+    """Share of the levels with fewer weights left (%) at which a control's mean accuracy at early stop is lower."""
+    sparse = table[table["percent_remaining"] < below_percent]
+    mean = sparse.pivot_table(index="level", columns="branch", values="accuracy_at_early_stop")
+    both = mean.reindex(columns=[TICKET, control]).dropna()
+    return float((both[control] < both[TICKET]).mean())
+
+
 def spread(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     """Mean, minimum and maximum of a column over networks, for error bars."""
     return table.groupby(list(by))[value].agg(["mean", "min", "max", "count"]).reset_index()

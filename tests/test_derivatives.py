@@ -1,5 +1,6 @@
 """Derivatives that pruning criteria use, against autograd's own."""
 
+import pytest
 import torch
 from torch import nn
 from torch.autograd.functional import hessian
@@ -19,7 +20,37 @@ def test_curvature_is_the_hessian_of_a_network_that_is_linear_in_its_weights():
 
     expected = hessian(loss, model.weight.detach()).reshape(12, 12).diagonal().reshape(3, 4)
     found = derivatives.curvature(model, inputs, chunk=7)
-    assert torch.allclose(found["weight"], expected, atol=1e-6) and set(found) == {"weight", "bias"}
+    assert torch.allclose(found["weight"], expected, atol=1e-6) and set(found) == {"weight"}
+
+
+def test_curvature_of_a_convolutional_network_by_brute_force():
+    torch.manual_seed(0)
+    features = [nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten()]
+    model = nn.Sequential(*features, nn.Linear(12, 5), nn.Tanh(), nn.Linear(5, 3)).eval()
+    inputs = torch.randn(6, 2, 4, 4)
+    weights = {
+        name: weight for name, weight in model.named_parameters() if name in ("0.weight", "4.weight", "6.weight")
+    }
+    expected = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    for example in inputs:
+        log_p = model(example[None]).log_softmax(1)[0]
+        for target in range(3):
+            slopes = torch.autograd.grad(log_p[target], list(weights.values()), retain_graph=True)
+            for name, slope in zip(weights, slopes, strict=True):
+                expected[name] += log_p[target].exp().detach() * slope**2 / 6
+    found = derivatives.curvature(model, inputs, chunk=4)
+    assert set(found) == set(weights)
+    for name in weights:
+        assert torch.allclose(found[name], expected[name], rtol=1e-4, atol=1e-7), name
+
+
+def test_curvature_refuses_what_it_does_not_know():
+    twice = nn.Linear(3, 3)
+    with pytest.raises(ValueError, match="used twice"):
+        derivatives.curvature(nn.Sequential(twice, nn.ReLU(), twice), torch.randn(2, 3))
+    grouped = nn.Sequential(nn.Conv2d(2, 2, 1, groups=2), nn.Flatten())
+    with pytest.raises(ValueError, match="layer 0: grouped"):
+        derivatives.curvature(grouped, torch.randn(2, 2, 1, 1))
 
 
 def test_gradient_is_autograds():

@@ -54,6 +54,13 @@ def test_paired_by_hand(table):  # pitfall 44: by seed, several controls average
     assert metrics.falls_below_dense(lower, "random_reinit") == 80.0
 
 
+def test_largest_gain_speedup_and_share_by_hand(table):
+    assert metrics.largest_gain_pp(table) == pytest.approx(3.0)
+    assert metrics.largest_speedup(table) == pytest.approx(2.0)
+    assert metrics.share_below_ticket(table, "random_reinit", below_percent=90) == 1.0
+    assert metrics.share_below_ticket(table, "random_reinit", below_percent=50) != 1.0, "no level that sparse"
+
+
 def test_a_diverged_network_is_left_out():
     rows = network("ticket", 0, 0, [2, 1], [0.5, 0.9])
     rows += [row | {"diverged": True} for row in network("ticket", 0, 1, [float("nan"), float("nan")], [0.1, 0.1])]
