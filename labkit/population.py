@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit import masks as mask_sets
+from labkit.kernels import accelerate
 from labkit.masks import Masks
 from labkit.models import prunable
 from labkit.names import choose
@@ -38,7 +39,7 @@ class Population:
         self.update, slots = optimizer(spec)
         self.states = {name: state.clone() for name, state in states.items()}
         self.size = len(next(iter(self.states.values())))
-        self.models = [model() for _ in range(self.size)]
+        self.models = [accelerate(model()) for _ in range(self.size)]
         self.parameters = [name for name, parameter in self.models[0].named_parameters() if parameter.requires_grad]
         self._fits(masks)
         for index, network in enumerate(self.models):

@@ -9,7 +9,7 @@ LAYERS = [
     {"names", "steps", "masks", "schedules", "randomness"},
     {"scores", "tensorfiles", "progress"},
     {"pruning", "models", "data", "specs"},
-    {"optimizers", "store", "provenance", "ticketfile", "parameters"},
+    {"optimizers", "kernels", "store", "provenance", "ticketfile", "parameters"},
     {"population", "derivatives"},
     {"training", "runs"},
     {"experiment"},

@@ -8,6 +8,7 @@ from torch import nn
 
 from labkit import data, masks, metrics, models
 from labkit.data import DataSet
+from labkit.kernels import accelerate
 from labkit.population import Population
 from labkit.specs import TrainSpec
 from labkit.training import HISTORY, Training, evaluate
@@ -50,7 +51,7 @@ def test_masked_weights_and_their_state_stay_zero_whatever_is_planted(digits, sp
 @pytest.mark.parametrize("spec", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_steps_are_those_of_torch_optim(digits, spec):
     run = training(digits, 1, density=1.1, spec=spec)
-    network = lenet()
+    network = accelerate(lenet())  # the same products: Adam blows up their rounding where gradients are tiny
     network.load_state_dict({name: state[0].clone() for name, state in run.population.states.items()})
     weights = [p for name, p in network.named_parameters() if name.endswith("weight")]
     biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
