@@ -62,6 +62,7 @@ class Plain:
             prune.custom_from_mask(self.model.get_submodule(name.removesuffix(".weight")), "weight", mask[0])
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1.2e-3)
         self.batches = iter(self.loaders["train"])
+        self.losses = 0.0
 
     def run(self, iterations: int, every: int | None) -> None:
         for step in range(1, iterations + 1):
@@ -71,29 +72,37 @@ class Plain:
                 self.batches = iter(self.loaders["train"])
                 inputs, labels = next(self.batches)
             self.optimizer.zero_grad()
-            nn.functional.cross_entropy(self.model(inputs), labels).backward()
+            loss = nn.functional.cross_entropy(self.model(inputs), labels)
+            loss.backward()
             self.optimizer.step()
+            self.losses += loss.item()
             if every and step % every == 0:
                 for split in ("validation", "test"):
                     self.evaluate(split)
 
     @torch.no_grad()
-    def evaluate(self, split: str) -> float:
-        correct = sum((self.model(inputs).argmax(1) == labels).sum().item() for inputs, labels in self.loaders[split])
-        return correct / len(self.loaders[split].dataset)
+    def evaluate(self, split: str) -> tuple[float, float]:
+        loss, correct = 0.0, 0
+        for inputs, labels in self.loaders[split]:
+            logits = self.model(inputs)
+            loss += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+            correct += (logits.argmax(1) == labels).sum().item()
+        size = len(self.loaders[split].dataset)
+        return loss / size, correct / size
 
 
 class Images(torch.utils.data.Dataset):
     """A data set as torchvision's classes serve it: a PIL image at a time."""
 
     def __init__(self, dataset: data.DataSet, split: str, transform):
-        self.images, self.labels, self.transform = dataset.images[split], dataset.labels[split].tolist(), transform
+        self.images, self.labels, self.transform = dataset.images[split], dataset.labels[split], transform
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int):
-        return self.transform(Image.fromarray(self.images[index, 0].numpy())), self.labels[index]
+        image, label = self.images[index, 0], int(self.labels[index])
+        return self.transform(Image.fromarray(image.numpy())), label
 
 
 def ours(dataset: data.DataSet, replicates: int, density: float, evaluate: bool) -> float:
