@@ -43,7 +43,8 @@ pio.renderers.default = "plotly_mimetype"
 
 def weights_axis(figure: go.Figure, row: int, column: int, low: float) -> None:
     """A logarithmic axis of the weights left, from 100 % down, as in the papers."""
-    ticks = [t for t in (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1) if t >= 0.8 * low]
+    steps = (1, 2, 5) if low < 8 else (1, 2, 3, 5, 7)
+    ticks = [t for t in (step * 10.0**power for power in range(-1, 3) for step in steps) if 0.8 * low <= t <= 100]
     figure.update_xaxes(
         title="weights left, %", type="log", range=[math.log10(120), math.log10(0.85 * low)], tickvals=ticks,
         ticktext=[f"{tick:g}" for tick in ticks], row=row, col=column,
