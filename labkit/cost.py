@@ -8,7 +8,6 @@ import torch
 from labkit.experiment import Experiment
 from labkit.progress import duration
 from labkit.runs import Run, Start
-from labkit.steps import Step
 
 
 def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: int) -> str:
@@ -23,8 +22,7 @@ def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: i
     cores = torch.get_num_threads()
     networks = len(start.replicates)
     step, evaluation = _measure(experiment, start, min(networks, cores))
-    epoch = experiment.data.size("train") / experiment.spec.train.batch_size
-    every = Step.parse(experiment.spec.train.evaluate_every).iterations(epoch=epoch, run=experiment.iterations)
+    every = experiment.steps(experiment.spec.train.evaluate_every)
     left = sum(_steps_left(experiment, run, begin if run.level else 0, networks) for run in runs)
     total = left * (step + evaluation / max(1, every))
     state = sum(s[0].numel() * s.element_size() for s in start.states.values())

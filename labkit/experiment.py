@@ -16,14 +16,13 @@ from labkit import data, derivatives, models, provenance, tensorfiles
 from labkit.data import DataSet
 from labkit.names import choose
 from labkit.population import Population
-from labkit.progress import Progress
 from labkit.randomness import generator
 from labkit.runs import Run, Start, States
 from labkit.scores import Evidence
 from labkit.specs import TicketSpec, to_dict
 from labkit.steps import Step
 from labkit.store import RunFolder
-from labkit.training import HISTORY, Training
+from labkit.training import HISTORY, Training, length
 
 SCORE_EXAMPLES = 256
 FORMAT = 1  # raise when the same spec comes to mean other numbers: old runs are then computed anew
@@ -59,13 +58,17 @@ class Experiment:
         self.sizes = {name: weights[name].numel() for name in self.prunable}
         for name in spec.prune.layer_rates:
             choose("prunable layer", name, self.prunable)
-        epoch = self.data.size("train") / spec.train.batch_size
-        self.iterations = Step.parse(spec.train.duration).iterations(epoch=epoch)
-        self.rewind = Step.parse(spec.rewind).iterations(epoch=epoch, run=self.iterations)
+        self.iterations = length(spec.train, self.data.size("train"))
+        self.rewind = self.steps(spec.rewind)
         if not self.rewind < self.iterations:
             raise ValueError(
                 f"rewind is {spec.rewind!r}, step {self.rewind}: training has only {self.iterations} steps"
             )
+
+    def steps(self, moment: str) -> int:
+        """A `Step` in iterations of this experiment."""
+        epoch = self.data.size("train") / self.spec.train.batch_size
+        return Step.parse(moment).iterations(epoch=epoch, run=self.iterations)
 
     def model(self) -> nn.Module:
         """A network of the spec's architecture."""
@@ -112,36 +115,24 @@ class Experiment:
             identity["model_code"] = provenance.code_digest(models.builder(spec.model))
         return RunFolder(identity, self.root)
 
-    def compute(
-        self, run: Run, start: Callable[[], Start], progress: Progress | None = None, *, begin: int = 0, before: int = 0
-    ) -> int:
+    def compute(self, run: Run, start: Callable[[], Start], begin: int, progress: Callable[[int], None]) -> None:
         """Train the run unless it is done, from its checkpoint if it has one.
 
         Args:
             run: which.
             start: where it starts; called only if needed.
-            progress: told of replicate-iterations done, counted from `before`.
             begin: the first step of training.
-
-        Returns:
-            Replicate-iterations that this run stands for.
+            progress: told of the replicate-iterations left.
         """
-        steps = (self.iterations - begin) * len(run.folder.identity["seeds"]) * run.folder.identity["copies"]
-        if run.folder.done():
-            for replicate in run.result["replicates"]:
-                if replicate["diverged_at"] is not None:
-                    _warn(run, replicate["seed"], replicate["copy"], replicate["diverged_at"], self.spec.train.lr)
-        else:
-            with run.folder.lock():
-                if not run.folder.done():
-                    note = f"level {run.level}"
+        with run.folder.lock():
+            if not run.folder.done():
+                self._train(run, start(), begin, progress)
 
-                    def show(left: int) -> None:
-                        if progress is not None:
-                            progress(before + steps - left, note)
-
-                    self._train(run, start(), begin, show)
-        return steps
+    def tell_divergence(self, run: Run) -> None:
+        """Warn of the networks of a finished run that diverged, as was done when it was computed."""
+        for replicate in run.result["replicates"]:
+            if replicate["diverged_at"] is not None:
+                _warn(run, replicate["seed"], replicate["copy"], replicate["diverged_at"], self.spec.train.lr)
 
     def _train(self, run: Run, start: Start, begin: int, progress: Callable[[int], None]) -> None:
         training = self.training(start, begin, snapshot=self.rewind if run.level == 0 and self.rewind else None)

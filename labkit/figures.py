@@ -50,15 +50,7 @@ def learning_curves(
             name = f"{NAMES.get(branch, branch)}, {percent:.3g} %"
             colour = COLOURS[levels.index(level) % len(COLOURS)]
             dash = "solid" if branch == "ticket" else "dot"
-            table = thin(spread(rows, ["iteration"], "test_accuracy"))
-            band(figure, table, "iteration", colour, column)
-            figure.add_trace(
-                go.Scatter(
-                    x=table["iteration"], y=in_percent(table["mean"]), name=name, legendgroup=name, mode="lines",
-                    line={"color": colour, "dash": dash, "width": 2},
-                    showlegend=not any(trace.name == name for trace in figure.data),
-                ), 1, column,
-            )  # fmt: skip
+            _curve(figure, rows, name, colour, dash, column)
             if published is not None:
                 _published_curve(figure, published, branch, percent, column, until)
         figure.update_xaxes(title="training iteration", row=1, col=column)
@@ -66,6 +58,19 @@ def learning_curves(
     figure.update_yaxes(range=[100 * floor, min(100.0, 100 * ceiling)])
     return finish(figure, title, f"lines: mean of {networks(shown)}; bands: lowest to highest of them"
                    + ("; dashed grey: published (digitised)" if published is not None else ""))  # fmt: skip
+
+
+def _curve(figure: go.Figure, rows: pd.DataFrame, name: str, colour: str, dash: str, column: int) -> None:
+    """Mean test accuracy over networks while training, with its band; in the legend once a figure."""
+    table = thin(spread(rows, ["iteration"], "test_accuracy"))
+    band(figure, table, "iteration", colour, column)
+    figure.add_trace(
+        go.Scatter(
+            x=table["iteration"], y=in_percent(table["mean"]), name=name, legendgroup=name, mode="lines",
+            line={"color": colour, "dash": dash, "width": 2},
+            showlegend=not any(trace.name == name for trace in figure.data),
+        ), 1, column,
+    )  # fmt: skip
 
 
 def _published_curve(
@@ -142,9 +147,9 @@ def by_sparsity(
 
 
 def _measured_points(figure: go.Figure, table: pd.DataFrame, panel: Panel, row: int, column: int) -> None:
-    networks = list(table["network"].unique()) if "network" in table else [None]
+    architectures = list(table["network"].unique()) if "network" in table else [None]
     branches = sorted(table["branch"].unique(), key=[*NAMES, *table["branch"]].index)
-    for number, network in enumerate(networks):
+    for number, network in enumerate(architectures):
         for index, branch in enumerate(branches):
             some = table[(table["branch"] == branch) & ((table["network"] == network) if network else True)]
             line = spread(some, ["level", "percent_remaining"], panel.column)
@@ -196,16 +201,10 @@ def compare_curves(evaluations: pd.DataFrame, *, lines: str, panels: str, title:
     for column, value in enumerate(values, start=1):
         for index, line in enumerate(evaluations[lines].unique()):
             rows = evaluations[(evaluations[panels] == value) & (evaluations[lines] == line)]
-            if rows.empty:
-                continue
-            table = thin(spread(rows, ["iteration"], "test_accuracy"))
-            band(figure, table, "iteration", COLOURS[index], column)
-            figure.add_trace(
-                go.Scatter(x=table["iteration"], y=in_percent(table["mean"]), name=str(line), legendgroup=str(line),
-                           showlegend=column == 1, mode="lines", line={"color": COLOURS[index], "width": 2}), 1, column,
-            )  # fmt: skip
+            if not rows.empty:
+                _curve(figure, rows, str(line), COLOURS[index], "solid", column)
         figure.update_xaxes(title="training iteration", row=1, col=column)
     figure.update_yaxes(title="test accuracy, %", row=1, col=1)
     figure.update_yaxes(range=[100 * floor, 100 * float(evaluations["test_accuracy"].max()) + 0.5])
-    networks = int(evaluations.groupby([lines, panels, "iteration"]).size().max())
-    return finish(figure, title, f"lines: mean of {networks} networks; bands: lowest to highest of them")
+    count = int(evaluations.groupby([lines, panels, "iteration"]).size().max())
+    return finish(figure, title, f"lines: mean of {count} networks; bands: lowest to highest of them")

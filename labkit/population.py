@@ -114,9 +114,8 @@ class Population:
 
     def _fits(self, masks: Mapping[str, Tensor]) -> None:
         expected = self.models[0].state_dict()
-        if len({tensor.data_ptr() for tensor in expected.values() if tensor.numel()}) < len(
-            [tensor for tensor in expected.values() if tensor.numel()]
-        ):
+        places = [tensor.data_ptr() for tensor in expected.values() if tensor.numel()]
+        if len(set(places)) < len(places):
             raise ValueError("the network ties parameters (two names, one tensor), which a population cannot keep tied")
         if set(expected) != set(self.states):
             raise ValueError(f"states hold {sorted(self.states)}; the network has {sorted(expected)}")

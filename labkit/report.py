@@ -66,8 +66,7 @@ def to_html(path: Path) -> Path:
     notebook = nbformat.read(path, as_version=4)
     for output in _outputs(notebook):
         if PLOTLY in output.data:
-            figure = go.Figure({k: v for k, v in output.data[PLOTLY].items() if k in ("data", "layout")})
-            output.data = {"text/html": figure.to_html(full_html=False, include_plotlyjs=False)}
+            output.data = {"text/html": _figure(output).to_html(full_html=False, include_plotlyjs=False)}
     page, _ = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="").from_notebook_node(notebook)
     target = path.with_suffix(".html")
     target.write_text(page.replace("<head>", f"<head><script>{get_plotlyjs()}</script>", 1))
@@ -116,10 +115,8 @@ def refresh(names: Sequence[str]) -> int:
         for cell in notebook.cells:
             cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         for output in _outputs(notebook):
-            if PLOTLY in output.data:
-                figure = go.Figure({k: v for k, v in output.data[PLOTLY].items() if k in ("data", "layout")})
-                if (svg := draw_svg(figure)) is not None:
-                    output.data["image/svg+xml"] = svg.decode()
+            if PLOTLY in output.data and (svg := draw_svg(_figure(output))) is not None:
+                output.data["image/svg+xml"] = svg.decode()
         nbformat.write(notebook, path)
         drawn = "with" if "image/svg" in json.dumps(notebook) else "without"
         print(f"{name}: {path.stat().st_size / 1000:.0f} kB, figures {drawn} SVG")
@@ -128,6 +125,10 @@ def refresh(names: Sequence[str]) -> int:
 
 def _outputs(notebook: Any) -> list[Any]:
     return [out for cell in notebook.cells for out in cell.get("outputs", []) if "data" in out]
+
+
+def _figure(output: Any) -> go.Figure:
+    return go.Figure({key: output.data[PLOTLY][key] for key in ("data", "layout")})
 
 
 def main() -> int:

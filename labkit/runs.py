@@ -38,6 +38,11 @@ class Run:
         return self.folder.result()
 
     @property
+    def seeds(self) -> list[int]:
+        """The seed of each replicate, by position."""
+        return [replicate["seed"] for replicate in self.result["replicates"]]
+
+    @property
     def alive(self) -> list[int]:
         """Positions of the replicates that did not diverge."""
         return [n for n, replicate in enumerate(self.result["replicates"]) if replicate["diverged_at"] is None]

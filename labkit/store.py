@@ -83,9 +83,9 @@ class RunFolder:
         finally:
             lock.release()
 
-    def write_tensors(self, name: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
+    def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write `NAME.safetensors`."""
-        tensorfiles.write(self.path / f"{name}.safetensors", tensors, about)
+        tensorfiles.write(self.path / f"{name}.safetensors", tensors)
 
     def read_tensors(self, name: str) -> dict[str, Tensor]:
         """Read `NAME.safetensors`.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -68,7 +69,7 @@ class Runs:
         )
 
     def __repr__(self) -> str:
-        seeds = sorted({replicate["seed"] for run in self.runs.values() for replicate in run.result["replicates"]})
+        seeds = sorted({seed for run in self.runs.values() for seed in run.seeds})
         return f"Runs({self.branch}: levels {self.levels}, seeds {seeds})"
 
     def _repr_html_(self) -> str:
@@ -123,11 +124,9 @@ def _next_ticket(experiment: Experiment, root: Run, parent: Run, level: int) -> 
     trained, old = parent.final()
     alive = _alive(parent)
     rewound = root.folder.read_tensors("rewind") if experiment.rewind else root.start()[0]
-    positions = [
-        [r["seed"] for r in root.result["replicates"]].index(parent.result["replicates"][n]["seed"]) for n in alive
-    ]
-    states = {name: state[positions].clone() for name, state in rewound.items()}
-    replicates = [(parent.result["replicates"][n]["seed"], 0) for n in alive]
+    replicates = [(parent.seeds[n], 0) for n in alive]
+    positions = [root.seeds.index(seed) for seed, _ in replicates]
+    states = {name: state[positions] for name, state in rewound.items()}
     pruned = [
         prune(experiment, _one(old, n), experiment.evidence(_one(trained, n), seed, level), level)
         for n, (seed, _) in zip(alive, replicates, strict=True)
@@ -195,13 +194,13 @@ def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Itera
     for level in wanted:
         choose("level", str(level), map(str, trunk.levels))
     experiment, copies = trunk.experiment, range(whole("per_seed", per_seed, 1))
-    seeds = [replicate["seed"] for replicate in trunk.runs[0].result["replicates"]]
+    seeds = trunk.runs[0].seeds
     runs = {level: Run(experiment.folder(level, name, seeds, per_seed), name, level) for level in wanted}
 
     def start(level: int) -> Start:
         run = trunk.runs[level]
         alive = _alive(run)
-        replicates = [(run.result["replicates"][n]["seed"], copy) for n in alive for copy in copies]
+        replicates = [(run.seeds[n], copy) for n in alive for copy in copies]
         masks = {key: mask[alive].repeat_interleave(per_seed, 0) for key, mask in run.start()[1].items()}
         return control(experiment, masks, replicates, level)
 
@@ -214,22 +213,25 @@ def _compute_all(
 ) -> None:
     todo = {level: run for level, run in runs.items() if not run.folder.done()}
     for level in runs.keys() - todo.keys():
-        experiment.compute(runs[level], lambda level=level: start(level))  # type: ignore[misc]  # says what diverged
+        experiment.tell_divergence(runs[level])
     if not todo:
         return
     for run in todo.values():
         run.folder.prepare()
     first = next(iter(todo.values()))
     networks = len(first.folder.identity["seeds"]) * first.folder.identity["copies"]
-    progress = Progress(
-        TITLES.get(first.branch, first.branch), sum((experiment.iterations - begin(n)) * networks for n in todo)
-    )
-    began = start(next(iter(todo)))
-    progress.say(estimate(experiment, began, list(todo.values()), experiment.rewind))
-    before = 0
+    steps = {level: (experiment.iterations - begin(level)) * networks for level in todo}
+    progress = Progress(TITLES.get(first.branch, first.branch), sum(steps.values()))
+    progress.say(estimate(experiment, start(first.level), list(todo.values()), experiment.rewind))
+    trained = 0
     for level, run in todo.items():
-        before += experiment.compute(run, lambda level=level: start(level), progress, begin=begin(level), before=before)  # type: ignore[misc]
+        trained += steps[level]
+        experiment.compute(run, partial(start, level), begin(level), partial(_show, progress, level, trained))
     progress.close()
+
+
+def _show(progress: Progress, level: int, end: int, left: int) -> None:
+    progress(end - left, f"level {level}")
 
 
 def _seeds(seeds: Iterable[int]) -> list[int]:

@@ -59,18 +59,22 @@ class Training:
         *, start: int = 0, snapshot_at: int | None = None,
     ):  # fmt: skip
         self.population, self.data, self.spec, self.seeds = population, data, spec, list(seeds)
-        epoch = data.size("train") / spec.batch_size
         self.start, self.total = start, length(spec, data.size("train"))
         if len(self.seeds) != population.size:
             raise ValueError(f"{population.size} replicates need as many seeds, not {len(self.seeds)}")
         if not 0 <= start < self.total or not start <= (start if snapshot_at is None else snapshot_at) <= self.total:
             raise ValueError(f"start {start} and snapshot {snapshot_at} must lie within the {self.total} iterations")
-        every = max(1, Step.parse(spec.evaluate_every).iterations(epoch=epoch, run=self.total))
+        epoch = data.size("train") / spec.batch_size
+
+        def steps(moment: str) -> int:
+            return Step.parse(moment).iterations(epoch=epoch, run=self.total)
+
+        every = max(1, steps(spec.evaluate_every))
         self.points = [*range(start, self.total, every), self.total]
         self._point_of = {step: index for index, step in enumerate(self.points)}
-        drops = [Step.parse(drop).iterations(epoch=epoch, run=self.total) for drop in spec.lr_drops]
+        drops = [steps(drop) for drop in spec.lr_drops]
         schedule = piecewise(spec.lr, drops, spec.lr_drop_factor) if drops else constant(spec.lr)
-        self.lr = warmup(schedule, Step.parse(spec.lr_warmup).iterations(epoch=epoch, run=self.total))
+        self.lr = warmup(schedule, steps(spec.lr_warmup))
         self.orders = [BatchOrder(data.size("train"), spec.batch_size, seed) for seed in self.seeds]
         self.augment = AUGMENTATIONS[choose("augmentation", spec.augment, AUGMENTATIONS)]
         self.snapshot_at = snapshot_at
