@@ -28,7 +28,7 @@ from labkit.specs import TrainSpec
 from labkit.training import Training
 
 BATCH, EVERY = 60, 100
-PLAIN_ITERATIONS, ITERATIONS = 200, {1: 1000, 5: 400, 20: 200}
+PLAIN_ITERATIONS, ITERATIONS = 300, {1: 3000, 5: 1000, 20: 400}
 
 
 def load(name: str) -> data.DataSet:

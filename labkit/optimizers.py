@@ -1,5 +1,7 @@
 """Optimisers as functions: one step in place on lists of tensors, fused into one kernel, their state in our hands.
 
+The learning rate is a tensor (float32, no dimensions), so that a captured step can be run again at another one.
+
 State lives in "slots", lists of tensors of the parameters' shapes (and, for Adam, the step counts), so that it can be
 stacked over replicates, masked, saved and restored like the weights.
 """
@@ -15,11 +17,11 @@ from labkit.names import choose
 from labkit.specs import TrainSpec
 
 Slots = Mapping[str, list[Tensor]]
-Update = Callable[[list[Tensor], list[Tensor], Slots, float, float, TrainSpec], None]
+Update = Callable[[list[Tensor], list[Tensor], Slots, Tensor, float, TrainSpec], None]
 
 
 def adam(
-    weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: float, decay: float, spec: TrainSpec
+    weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: Tensor, decay: float, spec: TrainSpec
 ) -> None:
     """Adam (Kingma & Ba 2015, Algorithm 1; betas 0.9 and 0.999, epsilon 1e-8), L2 penalty added to the gradient."""
     _adam_step(
@@ -28,7 +30,9 @@ def adam(
     )  # fmt: skip
 
 
-def sgd(weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: float, decay: float, spec: TrainSpec) -> None:
+def sgd(
+    weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: Tensor, decay: float, spec: TrainSpec
+) -> None:
     """SGD with (Nesterov) momentum as in Sutskever et al. 2013, the learning rate outside the momentum."""
     buffers: list[Any] = slots.get("momentum_buffer") or [None] * len(weights)
     _sgd_step(

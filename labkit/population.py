@@ -5,12 +5,15 @@ views into the stack, so a step of one replicate is a plain PyTorch step and who
 pruning, saving) are single tensor operations.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from labkit import masks as mask_sets
+from labkit.capture import Step, capture
+from labkit.concurrency import shared
 from labkit.kernels import accelerate
 from labkit.masks import Masks
 from labkit.models import prunable
@@ -37,7 +40,7 @@ class Population:
     ):
         self.spec = spec
         self.update, slots = optimizer(spec)
-        self.states = {name: state.clone() for name, state in states.items()}
+        self.states = {name: shared(state) for name, state in states.items()}
         self.size = len(next(iter(self.states.values())))
         self.models = [accelerate(model()) for _ in range(self.size)]
         self.parameters = [name for name, parameter in self.models[0].named_parameters() if parameter.requires_grad]
@@ -46,51 +49,90 @@ class Population:
             network.load_state_dict(_replicate(self.states, index), assign=True)
         self.slots: dict[str, dict[str, Tensor]] = {
             slot: {
-                name: torch.zeros(self.size) if slot == "step" else torch.zeros_like(self.states[name])
+                name: shared(torch.zeros(self.size) if slot == "step" else torch.zeros_like(self.states[name]))
                 for name in self.parameters
             }
             for slot in slots
         }
-        decayed = prunable(self.models[0]) if spec.weight_decay else []  # never a bias or a norm
-        groups = [(spec.weight_decay, [n for n in self.parameters if n in decayed]),
-                  (0.0, [n for n in self.parameters if n not in decayed])]  # fmt: skip
-        self._groups = [[self._group(i, names, decay) for decay, names in groups if names] for i in range(self.size)]
+        decayed = set(prunable(self.models[0])) if spec.weight_decay else set()  # never a bias or a norm
+        self._groups = [(spec.weight_decay, [n for n in self.parameters if n in decayed]),
+                        (0.0, [n for n in self.parameters if n not in decayed])]  # fmt: skip
+        self._lr, self._lr_now = torch.zeros(self.size), [0.0] * self.size
+        self._floats: dict[str, Tensor] = {}
+        self._captured: Step | None = None
+        self._prepared = False
         self.masks: Masks = {}
         self.set_masks(masks)
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Replace the masks, and zero what they mask: weights and optimiser state."""
-        self.masks = dict(masks)
+        self.masks = {name: shared(mask) for name, mask in masks.items()}
         pruned = {name: mask for name, mask in self.masks.items() if not bool(mask.all())}
-        trees = [self.states, *(tree for slot, tree in self.slots.items() if slot != "step")]
-        mask_sets.apply(pruned, *trees)
+        mask_sets.apply(pruned, self.states, *(tree for slot, tree in self.slots.items() if slot != "step"))
         # float masks multiply several times faster than bool ones
-        floats = {name: mask.to(self.states[name].dtype) for name, mask in pruned.items()}
-        self._masked = [
-            (
-                [_replicate(tree, index)[name] for tree in trees for name in floats],
-                [mask[index] for _ in trees for mask in floats.values()],
-            )
-            for index in range(self.size)
-        ]
+        floats = {name: shared(mask.to(self.states[name].dtype)) for name, mask in pruned.items()}
+        if floats.keys() == self._floats.keys():
+            for name, mask in floats.items():
+                self._floats[name].copy_(mask)  # in place: the captured step goes on with them
+        else:
+            self._floats, self._prepared = floats, False
+        self._arguments = [self._flat(index) for index in range(self.size)]
 
-    def step(self, index: int, inputs: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    def step(self, index: int, inputs: Tensor, labels: Tensor, lr: float) -> Tensor:
         """One optimiser step of one replicate.
 
         Returns:
-            Before the step: the loss (mean cross-entropy, nats) and how many examples of the batch were right.
+            Two numbers, from before the step: the loss (mean cross-entropy, nats) and how many examples of the batch
+            were right.
 
-        Masked weights and their optimiser state are exactly zero afterwards, whatever momentum or decay did.
+        Gradients of masked weights are zeroed before the update; as those weights and their optimiser state are zero
+        to begin with (`set_masks`), momentum and decay leave them exactly zero.
         """
-        groups = self._groups[index]
-        logits = self.models[index](inputs)
-        loss = nn.functional.cross_entropy(logits, labels)
-        gradients = iter(torch.autograd.grad(loss, [weight for weights, _, _ in groups for weight in weights]))
+        arguments = self._arguments[index]
+        if lr != self._lr_now[index]:
+            self._lr[index] = self._lr_now[index] = lr
+        self.prepare(inputs, labels)
         with torch.no_grad():
-            for weights, slots, decay in groups:
-                self.update(weights, [next(gradients) for _ in weights], slots, lr, decay, self.spec)
-            mask_sets.multiply(*self._masked[index])
-            return loss.detach(), (logits.argmax(1) == labels).sum()
+            if self._captured is None:
+                return self._plain(self.models[index], *arguments, inputs, labels)
+            return self._captured(*arguments, inputs, labels)
+
+    def prepare(self, inputs: Tensor, labels: Tensor) -> None:
+        """Capture the step for batches of this shape, unless that was done; nothing is trained."""
+        if not self._prepared:
+            plain = partial(self._plain, self.models[0])
+            self._captured = capture(plain, [*self._arguments[0], inputs, labels])
+            self._prepared = True
+
+    @property
+    def captured(self) -> bool:
+        """Whether the prepared step is a captured one, which runs no autograd."""
+        return self._captured is not None
+
+    def _flat(self, index: int) -> list[Tensor]:
+        trees = (self.states, self._floats, *self.slots.values())
+        return [tensor for tree in trees for tensor in _replicate(tree, index).values()] + [self._lr[index]]
+
+    def _plain(self, model: nn.Module, *flat: Tensor) -> Tensor:
+        """The step as it is written down, on what `_flat` gives, the inputs and the labels."""
+        *tensors, inputs, labels = flat
+        left = iter(tensors)
+        states = {name: next(left) for name in self.states}
+        floats = {name: next(left) for name in self._floats}
+        slots = {slot: {name: next(left) for name in tree} for slot, tree in self.slots.items()}
+        lr = next(left)
+        weights = {name: states[name].detach().requires_grad_() for name in self.parameters}
+        with torch.enable_grad():
+            logits = torch.func.functional_call(model, {**states, **weights}, (inputs,))
+            loss = nn.functional.cross_entropy(logits, labels)
+            slopes = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
+        with torch.no_grad():
+            mask_sets.multiply([slopes[name] for name in floats], list(floats.values()))
+            for decay, names in self._groups:
+                if names:
+                    mine = {slot: [tree[name] for name in names] for slot, tree in slots.items()}
+                    self.update([states[n] for n in names], [slopes[n] for n in names], mine, lr, decay, self.spec)
+            return torch.stack([loss.detach(), (logits.argmax(1) == labels).sum().to(loss.dtype)])
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes in training, by name: states, masks, optimiser state. Live, not copies."""
@@ -104,13 +146,6 @@ class Population:
         for key, live in self.tensors().items():
             live.copy_(tensors[key])
         self.set_masks(masks)
-
-    def _group(
-        self, index: int, names: Sequence[str], decay: float
-    ) -> tuple[list[Tensor], dict[str, list[Tensor]], float]:
-        weights = dict(self.models[index].named_parameters())
-        slots = {slot: _replicate(tree, index) for slot, tree in self.slots.items()}
-        return [weights[n] for n in names], {slot: [tree[n] for n in names] for slot, tree in slots.items()}, decay
 
     def _fits(self, masks: Mapping[str, Tensor]) -> None:
         expected = self.models[0].state_dict()

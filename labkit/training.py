@@ -9,14 +9,15 @@ replicate computes does not depend on who trains beside it, nor on the number of
 
 import copy
 import math
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from labkit.concurrency import Flag, Workers, numbers, shared, workers
 from labkit.data import AUGMENTATIONS, BatchOrder, DataSet
 from labkit.names import choose
 from labkit.population import Population
@@ -28,8 +29,9 @@ from labkit.steps import Step
 # train_* are means over the batches since the last evaluation, as the network saw them
 HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 EVALUATION_BATCH = 1000
-SMALL_STEP = 64_000_000  # weights x batch below which one kernel thread a replicate is fastest
+SMALL_STEP = 64_000_000  # weights x batch below which more kernel threads a replicate do not pay
 CHECKPOINT_SECONDS = 20.0
+SLICE_SECONDS = 0.25  # after which a worker gives its replicate back, so that progress is told and checkpoints are due
 
 Save = Callable[[Mapping[str, Tensor]], None]
 
@@ -78,20 +80,22 @@ class Training:
         self.orders = [BatchOrder(data.size("train"), spec.batch_size, seed) for seed in self.seeds]
         self.augment = AUGMENTATIONS[choose("augmentation", spec.augment, AUGMENTATIONS)]
         self.snapshot_at = snapshot_at
-        self.snapshot = {} if snapshot_at is None else {name: s.clone() for name, s in population.states.items()}
+        self.snapshot = {} if snapshot_at is None else {name: shared(s) for name, s in population.states.items()}
         size = population.size
-        self.step = [start] * size
-        self.diverged = [-1] * size  # the step at which the loss was not finite
-        self.history = torch.full((size, len(self.points), len(HISTORY)), math.nan, dtype=torch.float64)
-        self._since = [(0.0, 0, 0)] * size  # since the last evaluation: sum of losses, right answers, steps
-        self._stop = threading.Event()
+        self.history = shared(torch.full((size, len(self.points), len(HISTORY)), math.nan, dtype=torch.float64))
+        self._step = numbers(int, size, start)
+        self._diverged = numbers(int, size, -1)  # the step at which the loss was not finite
+        self._losses, self._right = numbers(float, size), numbers(int, size)  # since the last evaluation
+        self._stop = Flag()
         self._draws = _draws(population.models[0], data)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a later process needs to go on bit for bit."""
         found = self.population.tensors() | {f"snapshot/{name}": state for name, state in self.snapshot.items()}
-        loop = {"step": self.step, "diverged": self.diverged, "since": self._since}
-        found |= {f"loop/{name}": torch.tensor(values, dtype=torch.float64) for name, values in loop.items()}
+        found |= {
+            f"loop/{name}": torch.tensor(values.tolist(), dtype=torch.float64)
+            for name, values in self._counters().items()
+        }
         return found | {"loop/history": self.history}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -100,19 +104,32 @@ class Training:
         for name, state in self.snapshot.items():
             state.copy_(tensors[f"snapshot/{name}"])
         self.history.copy_(tensors["loop/history"])
-        self.step = [int(step) for step in tensors["loop/step"]]
-        self.diverged = [int(step) for step in tensors["loop/diverged"]]
-        self._since = [(loss, int(right), int(steps)) for loss, right, steps in tensors["loop/since"].tolist()]
+        for name, values in self._counters().items():
+            for replicate, value in enumerate(tensors[f"loop/{name}"].tolist()):
+                values[replicate] = type(values[replicate])(value)
+
+    def _counters(self) -> dict[str, Any]:
+        return {"step": self._step, "diverged": self._diverged, "losses": self._losses, "right": self._right}
+
+    @property
+    def step(self) -> list[int]:
+        """The steps that each replicate has done."""
+        return self._step.tolist()
+
+    @property
+    def diverged(self) -> list[int]:
+        """The step at which each replicate's loss was not finite, or -1."""
+        return self._diverged.tolist()
 
     @property
     def unfinished(self) -> list[int]:
         """Replicates that have steps left, the furthest behind first."""
-        left = [r for r in range(self.population.size) if self.step[r] < self.total and self.diverged[r] < 0]
-        return sorted(left, key=lambda r: self.step[r])
+        left = [r for r in range(self.population.size) if self._step[r] < self.total and self._diverged[r] < 0]
+        return sorted(left, key=lambda r: self._step[r])
 
     def steps_left(self) -> int:
         """Replicate-iterations still to do."""
-        return sum(self.total - self.step[r] for r in self.unfinished)
+        return sum(self.total - self._step[r] for r in self.unfinished)
 
     def run(
         self,
@@ -132,23 +149,23 @@ class Training:
         stops them too, and leaves the last checkpoint as it is.
         """
         cores = torch.get_num_threads()
-        workers = 1 if self._draws else min(self.population.size, cores)
-        self._stop.clear()
+        self._stop.set(False)
+        self.population.prepare(*self.batch(0, self.start))
+        fork = self.population.captured
+        number = 1 if self._draws and not fork else min(self.population.size, cores)  # threads share one generator
         try:
             with (
                 torch.random.fork_rng(devices=[]),
-                ThreadPoolExecutor(
-                    workers, initializer=torch.set_num_threads, initargs=(self._threads(cores, workers),)
-                ) as pool,
+                workers(number, self._threads(cores, number), self._advance, self._stop.set, fork) as pool,
             ):
-                self._loop(pool, workers, save, progress, on_divergence)
+                self._loop(pool, number, save, progress, on_divergence)
         finally:
             torch.set_num_threads(cores)
 
     def _loop(
         self,
-        pool: ThreadPoolExecutor,
-        workers: int,
+        pool: Workers,
+        number: int,
         save: Save | None,
         progress: Callable[[int], None] | None,
         on_divergence: Callable[[int, int], None] | None,
@@ -161,19 +178,19 @@ class Training:
                 if due:
                     self._stop.set()
                 for replicate in [] if due else self.unfinished:
-                    if len(busy) < workers and replicate not in busy.values():
-                        busy[pool.submit(self._advance, replicate)] = replicate
-                for future in wait(busy, timeout=0.25, return_when=FIRST_COMPLETED).done:
+                    if len(busy) < number and replicate not in busy.values():
+                        busy[pool.submit(replicate)] = replicate
+                for future in wait(busy, return_when=FIRST_COMPLETED).done:
                     future.result()
                     replicate = busy.pop(future)
-                    if self.diverged[replicate] >= 0 and on_divergence:
-                        on_divergence(replicate, self.diverged[replicate])
+                    if self._diverged[replicate] >= 0 and on_divergence:
+                        on_divergence(replicate, self._diverged[replicate])
                 if progress:
                     progress(self.steps_left())
                 if due and not busy and save:
                     save(self.tensors())
                     saved = time.monotonic()
-                    self._stop.clear()
+                    self._stop.set(False)
         except BaseException as error:
             self._stop.set()
             pool.shutdown(wait=True)  # every replicate ends the step it is in
@@ -182,22 +199,23 @@ class Training:
             raise
 
     def _advance(self, replicate: int) -> None:
-        """Train one replicate to its next evaluation, or until told to stop."""
-        if self.step[replicate] == self.start:
+        """Train one replicate to its next evaluation, until told to stop, or for a while."""
+        until = time.monotonic() + SLICE_SECONDS
+        if self._step[replicate] == self.start:
             self._arrive(replicate)
-        while not self._stop.is_set() and self.step[replicate] < self.total and self.diverged[replicate] < 0:
-            step = self.step[replicate]
+        while not self._stop and self._step[replicate] < self.total and self._diverged[replicate] < 0:
+            step = self._step[replicate]
             if self._draws:
                 torch.manual_seed(derive(self.seeds[replicate], "layers", step))
             inputs, labels = self.batch(replicate, step)
-            loss, right = map(float, self.population.step(replicate, inputs, labels, self.lr(step)))
+            loss, right = self.population.step(replicate, inputs, labels, self.lr(step)).tolist()
             if not math.isfinite(loss):
-                self.diverged[replicate] = step
+                self._diverged[replicate] = step
                 return
-            losses, rights, steps = self._since[replicate]
-            self._since[replicate] = (losses + loss, rights + int(right), steps + 1)
-            self.step[replicate] = step + 1
-            if self._arrive(replicate):
+            self._losses[replicate] += loss
+            self._right[replicate] += int(right)
+            self._step[replicate] = step + 1
+            if self._arrive(replicate) or time.monotonic() > until:
                 return
 
     def batch(self, replicate: int, step: int) -> tuple[Tensor, Tensor]:
@@ -210,30 +228,32 @@ class Training:
 
     def _arrive(self, replicate: int) -> bool:
         """Do what is due at the replicate's step; True if that was an evaluation."""
-        step = self.step[replicate]
+        step = self._step[replicate]
         if step == self.snapshot_at:
             for name, state in self.snapshot.items():
                 state[replicate] = self.population.states[name][replicate]
         point = self._point_of.get(step)
         if point is None:
             return False
-        losses, rights, steps = self._since[replicate]
-        row = [losses / steps, rights / (steps * self.spec.batch_size)] if steps else [math.nan, math.nan]
+        steps = step - self.points[point - 1] if point else 0
+        row = [math.nan, math.nan]
+        if steps:
+            row = [self._losses[replicate] / steps, self._right[replicate] / (steps * self.spec.batch_size)]
         for split in ("validation", "test"):
             row += evaluate(self.population.models[replicate], self.data, split)
         self.history[replicate, point] = torch.tensor(row, dtype=torch.float64)
         if not math.isfinite(row[HISTORY.index("validation_loss")]):
-            self.diverged[replicate] = step
-        self._since[replicate] = (0.0, 0, 0)
+            self._diverged[replicate] = step
+        self._losses[replicate], self._right[replicate] = 0.0, 0
         return True
 
     def _threads(self, cores: int, workers: int) -> int:
+        """Kernel threads of a worker: of small networks two when it works alone, else one."""
         model = self.population.models[0]
         weights = sum(parameter.numel() for parameter in model.parameters())
         convolutions = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
-        if not convolutions and weights * self.spec.batch_size < SMALL_STEP:
-            return 1
-        return max(1, cores // workers)
+        small = not convolutions and weights * self.spec.batch_size < SMALL_STEP
+        return max(1, min(cores // workers, 2 if small else cores))
 
 
 def _draws(model: nn.Module, data: DataSet) -> bool:

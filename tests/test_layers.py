@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "labkit"
 
 LAYERS = [
-    {"names", "steps", "masks", "schedules", "randomness"},
+    {"names", "steps", "masks", "schedules", "randomness", "capture", "concurrency"},
     {"scores", "tensorfiles", "progress"},
     {"pruning", "models", "data", "specs"},
     {"optimizers", "kernels", "store", "provenance", "ticketfile", "parameters"},

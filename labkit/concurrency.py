@@ -1,0 +1,149 @@
+"""Where replicates train: in the caller's thread, in forked processes, or in threads; and memory that they share."""
+
+import ctypes
+import mmap
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_work: Callable[[int], None] | None = None  # of a forked worker
+
+
+class Flag:
+    """A flag that forked processes see too."""
+
+    def __init__(self) -> None:
+        self._byte = mmap.mmap(-1, 1)
+
+    def set(self, value: bool = True) -> None:
+        """Raise it, or lower it."""
+        self._byte[0] = value
+
+    def __bool__(self) -> bool:
+        return self._byte[0] > 0
+
+
+def shared(tensor: Tensor) -> Tensor:
+    """A copy in memory that processes forked later share, for tensors on the CPU; others are only copied."""
+    if tensor.device.type != "cpu" or not tensor.numel():
+        return tensor.clone()
+    # anonymous: not bounded by the size of /dev/shm, and gone with the processes
+    buffer = mmap.mmap(-1, tensor.numel() * tensor.element_size())
+    return torch.frombuffer(buffer, dtype=tensor.dtype).reshape(tensor.shape).copy_(tensor)
+
+
+def numbers(kind: type[int] | type[float], count: int, value: float = 0) -> Any:
+    """A memoryview of as many integers (64 bits) or floats (double), which processes forked later share."""
+    found: Any = memoryview(mmap.mmap(-1, 8 * count)).cast("q" if kind is int else "d")
+    for position in range(count):
+        found[position] = kind(value)
+    return found
+
+
+def workers(
+    number: int, threads: int, work: Callable[[int], None], interrupted: Callable[[], None], fork: bool
+) -> "Workers":
+    """An executor whose `submit(index)` does `work(index)`.
+
+    Args:
+        number: workers; one works in the caller's thread, where PyTorch's kernel threads are fastest.
+        threads: kernel threads of each.
+        work: what to do with an index.
+        interrupted: called when Ctrl-C comes while work is done in the caller's thread, to make it end soon.
+        fork: whether `work` may run in a forked process: it keeps its results in `shared` memory and runs no autograd.
+            Forked workers do not wait for each other's interpreter; where they cannot be had, threads are used.
+    """
+    if number == 1:
+        torch.set_num_threads(threads)
+        return _Here(work, interrupted)
+    if fork and sys.platform == "linux":
+        return _Forked(number, threads, work)
+    return _Threads(number, threads, work)
+
+
+class _Here(Executor):
+    """Works in the caller's thread, and holds a keyboard interrupt back until the work has ended."""
+
+    def __init__(self, work: Callable[[int], None], interrupted: Callable[[], None]):
+        self._work, self._interrupted = work, interrupted
+
+    def submit(self, index: int, /) -> Future[None]:  # type: ignore[override]
+        future: Future[None] = Future()
+        with _held_back(self._interrupted):
+            try:
+                future.set_result(self._work(index))
+            except BaseException as error:
+                future.set_exception(error)
+        return future
+
+
+class _Threads(ThreadPoolExecutor):
+    def __init__(self, number: int, threads: int, work: Callable[[int], None]):
+        super().__init__(number, initializer=torch.set_num_threads, initargs=(threads,))
+        self._work = work
+
+    def submit(self, index: int, /) -> Future[None]:  # type: ignore[override]
+        return super().submit(self._work, index)
+
+
+class _Forked(ProcessPoolExecutor):
+    def __init__(self, number: int, threads: int, work: Callable[[int], None]):
+        context = multiprocessing.get_context("fork")
+        super().__init__(number, context, initializer=_begin, initargs=(work, threads, os.getpid()))
+        with warnings.catch_warnings():  # that a process with threads forks: its children only use what is named above
+            warnings.simplefilter("ignore", DeprecationWarning)
+            super().submit(os.getpid).result()  # all workers are forked now
+
+    def submit(self, index: int, /) -> Future[None]:  # type: ignore[override]
+        return super().submit(_do, index)
+
+
+Workers = _Here | _Threads | _Forked
+
+
+def _begin(work: Callable[[int], None], threads: int, parent: int) -> None:
+    global _work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no orphans
+    if os.getppid() != parent:
+        os._exit(1)
+    torch.set_num_threads(threads)
+    _work = work
+
+
+def _do(index: int) -> None:
+    assert _work is not None
+    _work(index)
+
+
+@contextmanager
+def _held_back(interrupted: Callable[[], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
+        yield
+        return
+    received: list[tuple[int, FrameType | None]] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append((number, frame))
+        interrupted()
+
+    before: Any = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if received and callable(before):
+            before(*received[0])
