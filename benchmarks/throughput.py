@@ -5,16 +5,16 @@
 The plain loop is of the kind found in the field: a DataLoader over PIL images, torchvision transforms,
 `torch.nn.utils.prune` masks, `torch.optim.Adam`. Rows are replica-iterations per second (networks x iterations / time,
 the median of the rounds, all configurations taking turns) and their ratio to the plain loop's; memory is the peak of a
-process of its own.
+process of its own with its workers.
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -130,9 +130,26 @@ def plain(network: Plain, evaluate: bool) -> float:
 
 
 def peak_memory(arguments: list[str]) -> str:
-    """Peak resident memory of a process of its own, PyTorch included, in GB."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip().splitlines()[-1]
+    """Peak memory of a process of its own and its workers, PyTorch included, in GB: what they share is counted once."""
+    process = subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.DEVNULL)
+    peak = 0.0
+    while process.poll() is None:
+        peak = max(peak, proportional(process.pid))
+        time.sleep(0.02)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return f"{peak / 1e6:.2f}"
+
+
+def proportional(process: int) -> float:
+    """Proportional set size of a process and its children, in kB (Linux)."""
+    folder = Path(f"/proc/{process}")
+    try:
+        children = (folder / f"task/{process}/children").read_text().split()
+        sizes = [line.split()[1] for line in (folder / "smaps_rollup").read_text().splitlines() if line[:4] == "Pss:"]
+    except (OSError, ProcessLookupError):
+        return 0.0
+    return float(sizes[0]) + sum(proportional(int(child)) for child in children)
 
 
 def main() -> None:
@@ -148,7 +165,6 @@ def main() -> None:
             ours(dataset, arguments.memory_of, arguments.density, evaluate=True)
         else:
             Plain(dataset, arguments.density).run(PLAIN_ITERATIONS, EVERY)
-        print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f}")
         return
     print(f"{provenance.describe()}\n{dataset}, density {arguments.density}, batch {BATCH}, evaluation every {EVERY}")
     network = Plain(dataset, arguments.density)
