@@ -1,5 +1,6 @@
 """What training will cost, measured before it starts."""
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -43,11 +44,13 @@ def _measure(experiment: Experiment, start: Start, few: int) -> tuple[float, flo
         return time.monotonic() - began
 
     seconds(2)  # first-touch costs
-    short = 4
-    brief = seconds(short)
-    long = 44 if brief < 0.5 else 8
-    step = max(0.0, (seconds(long) - brief)) / (long - short) / few
-    return step, max(0.0, brief - short * step * few) / 2 / few
+    brief = seconds(4)
+    long = next(steps for limit, steps in ((0.6, 404), (1.5, 44), (math.inf, 8)) if brief < limit)
+    step = max(0.0, seconds(long) - brief) / (long - 4) / few
+    training = experiment.training(first, 0, duration="1it")
+    began = time.monotonic()
+    training.evaluate(0)
+    return step, (time.monotonic() - began) / few
 
 
 def _steps_left(experiment: Experiment, run: Run, begin: int, networks: int) -> int:

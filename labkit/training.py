@@ -244,13 +244,17 @@ class Training:
         row = [math.nan, math.nan]
         if steps:
             row = [self._losses[replicate] / steps, self._right[replicate] / (steps * self.spec.batch_size)]
-        for split in ("validation", "test"):
-            row += evaluate(self.population.models[replicate], self.data, split)
+        row += self.evaluate(replicate)
         self.history[replicate, point] = torch.tensor(row, dtype=torch.float64)
         if not math.isfinite(row[HISTORY.index("validation_loss")]):
             self._diverged[replicate] = step
         self._losses[replicate], self._right[replicate] = 0.0, 0
         return True
+
+    def evaluate(self, replicate: int) -> list[float]:
+        """Loss and accuracy on validation data, then on test data, of a replicate as it is."""
+        model = self.population.models[replicate]
+        return [value for split in ("validation", "test") for value in evaluate(model, self.data, split)]
 
     def _threads(self, cores: int, workers: int) -> int:
         """Kernel threads of a worker: of small networks two when it works alone, else one."""
