@@ -37,6 +37,36 @@ def capture(step: Step, examples: Sequence[Tensor]) -> Step | None:
     return first.forward
 
 
+class Graph:
+    """A captured step as a CUDA graph: one launch a step instead of one an operation.
+
+    Args:
+        step: what `capture` gave.
+        fixed: its first arguments, which stay where they are; changed in place between steps, they are seen.
+        inputs: the others, of the shapes that calls will give.
+    """
+
+    def __init__(self, step: Step, fixed: Sequence[Tensor], inputs: Sequence[Tensor]):
+        self._inputs = [tensor.clone() for tensor in inputs]
+        trial = [tensor.clone() for tensor in (*fixed, *inputs)]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # libraries set themselves up outside the graph, on copies
+            for _ in range(3):
+                step(*trial)
+        torch.cuda.current_stream().wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._result = step(*fixed, *self._inputs)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Run the step on these inputs; what it returns is a copy."""
+        for held, given in zip(self._inputs, inputs, strict=True):
+            held.copy_(given)
+        self._graph.replay()
+        return self._result.clone()
+
+
 def _trace(step: Step, examples: Sequence[Tensor]) -> GraphModule:
     traced = make_fx(step)(*(tensor.clone() for tensor in examples))
     for node in list(traced.graph.nodes):

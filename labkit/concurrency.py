@@ -38,11 +38,12 @@ class Flag:
 
 def shared(tensor: Tensor) -> Tensor:
     """A copy in memory that processes forked later share, for tensors on the CPU; others are only copied."""
+    copy = torch.empty_like(tensor)  # as densely laid out
     if tensor.device.type != "cpu" or not tensor.numel():
-        return tensor.clone()
+        return copy.copy_(tensor)
     # anonymous: not bounded by the size of /dev/shm, and gone with the processes
     buffer = mmap.mmap(-1, tensor.numel() * tensor.element_size())
-    return torch.frombuffer(buffer, dtype=tensor.dtype).reshape(tensor.shape).copy_(tensor)
+    return torch.frombuffer(buffer, dtype=tensor.dtype).as_strided(copy.shape, copy.stride()).copy_(tensor)
 
 
 def numbers(kind: type[int] | type[float], count: int, value: float = 0) -> Any:

@@ -20,7 +20,7 @@ def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: i
         runs: to be computed; what their checkpoints hold is not counted.
         begin: the first step of runs above level 0.
     """
-    cores = torch.get_num_threads()
+    cores = 1 if experiment.device.type == "cuda" else torch.get_num_threads()
     networks = len(start.replicates)
     step, evaluation = _measure(experiment, start, min(networks, cores))
     every = experiment.steps(experiment.spec.train.evaluate_every)
@@ -29,7 +29,8 @@ def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: i
     state = sum(s[0].numel() * s.element_size() for s in start.states.values())
     memory = 6 * networks * state + sum(images.numel() for images in experiment.data.images.values())
     parts = [_count(len(runs), "level"), _count(networks, "network"), _count(experiment.iterations, "iteration")]
-    where = f"on {_count(cores, 'core')}, {memory / 1e9:.2f} GB besides PyTorch"
+    place = torch.cuda.get_device_name() if experiment.device.type == "cuda" else _count(cores, "core")
+    where = f"on {place}, {memory / 1e9:.2f} GB besides PyTorch"
     return f"{' x '.join(parts)}: about {duration(total)} {where}"
 
 

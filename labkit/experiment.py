@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from labkit import data, derivatives, models, provenance, tensorfiles
 from labkit.data import DataSet
+from labkit.device import device
 from labkit.names import choose
 from labkit.population import Population
 from labkit.randomness import generator
@@ -40,6 +42,7 @@ class Experiment:
         choose("init", spec.init, models.INITS)
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
+        self.device = device()
         self.data: DataSet = data.load(**{**to_dict(spec.data), "name": spec.data.name, "shape": shape})
         defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
         self.options = dict(spec.model_options)
@@ -159,16 +162,21 @@ class Experiment:
             [row for n in range(len(replicates)) for row in _rows(training, n, replicates[n])],
             {
                 "spec": asdict(self.spec), "branch": run.branch, "level": run.level, "replicates": replicates,
-                "begin": begin, "iterations": self.iterations, "seconds": round(spent(), 2), **provenance.describe(),
+                "begin": begin, "iterations": self.iterations, "seconds": round(spent(), 2),
+                **provenance.describe(self.device),
             },
         )  # fmt: skip
 
     def training(self, start: Start, begin: int, snapshot: int | None = None, duration: str = "") -> Training:
         """A training run of this experiment; with a `duration` of its own, one that evaluates only at its ends."""
         train = replace(self.spec.train, duration=duration, evaluate_every=duration) if duration else self.spec.train
-        population = Population(self.model, start.states, start.masks, train)
+        population = Population(self.model, start.states, start.masks, train, self.device)
         seeds = [seed for seed, _ in start.replicates]
-        return Training(population, self.data, train, seeds, start=begin, snapshot_at=snapshot)
+        return Training(population, self._on_device, train, seeds, start=begin, snapshot_at=snapshot)
+
+    @cached_property
+    def _on_device(self) -> DataSet:
+        return self.data.to(self.device)
 
     def _outcome(self, training: Training, n: int, seed: int, copy: int) -> dict[str, Any]:
         step = training.diverged[n] if training.diverged[n] >= 0 else None

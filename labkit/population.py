@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from labkit import masks as mask_sets
-from labkit.capture import Step, capture
+from labkit.capture import Graph, Step, capture
 from labkit.concurrency import shared
+from labkit.device import CPU, precision
 from labkit.kernels import accelerate
 from labkit.masks import Masks
 from labkit.models import prunable
@@ -29,18 +30,20 @@ class Population:
         model: builds one network.
         states: stacked state dict, name -> (R, *shape); the population keeps its own copy.
         masks: stacked masks of some of the parameters, name -> bool (R, *shape); absent means dense.
-        spec: names the optimiser and its settings.
+        spec: names the optimiser, its settings, and the precision.
+        device: where the networks train; convolutions are kept channels-last, which is faster on CPUs and GPUs.
 
     Raises:
         ValueError: for an unknown optimiser, or masks and states that do not fit the network.
     """
 
     def __init__(
-        self, model: Callable[[], nn.Module], states: Mapping[str, Tensor], masks: Mapping[str, Tensor], spec: TrainSpec
-    ):
-        self.spec = spec
+        self, model: Callable[[], nn.Module], states: Mapping[str, Tensor], masks: Mapping[str, Tensor],
+        spec: TrainSpec, device: torch.device = CPU,
+    ):  # fmt: skip
+        self.spec, self.device = spec, device
         self.update, slots = optimizer(spec)
-        self.states = {name: shared(state) for name, state in states.items()}
+        self.states = {name: self._place(state) for name, state in states.items()}
         self.size = len(next(iter(self.states.values())))
         self.models = [accelerate(model()) for _ in range(self.size)]
         self.parameters = [name for name, parameter in self.models[0].named_parameters() if parameter.requires_grad]
@@ -49,7 +52,9 @@ class Population:
             network.load_state_dict(_replicate(self.states, index), assign=True)
         self.slots: dict[str, dict[str, Tensor]] = {
             slot: {
-                name: shared(torch.zeros(self.size) if slot == "step" else torch.zeros_like(self.states[name]))
+                name: self._place(torch.zeros(self.size))
+                if slot == "step"
+                else shared(torch.zeros_like(self.states[name]))
                 for name in self.parameters
             }
             for slot in slots
@@ -57,16 +62,17 @@ class Population:
         decayed = set(prunable(self.models[0])) if spec.weight_decay else set()  # never a bias or a norm
         self._groups = [(spec.weight_decay, [n for n in self.parameters if n in decayed]),
                         (0.0, [n for n in self.parameters if n not in decayed])]  # fmt: skip
-        self._lr, self._lr_now = torch.zeros(self.size), [0.0] * self.size
+        self._lr, self._lr_now = torch.zeros(self.size, device=device), [0.0] * self.size
         self._floats: dict[str, Tensor] = {}
         self._captured: Step | None = None
         self._prepared = False
+        self._graphs: dict[int, Graph] = {}
         self.masks: Masks = {}
         self.set_masks(masks)
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Replace the masks, and zero what they mask: weights and optimiser state."""
-        self.masks = {name: shared(mask) for name, mask in masks.items()}
+        self.masks = {name: self._place(mask) for name, mask in masks.items()}
         pruned = {name: mask for name, mask in self.masks.items() if not bool(mask.all())}
         mask_sets.apply(pruned, self.states, *(tree for slot, tree in self.slots.items() if slot != "step"))
         # float masks multiply several times faster than bool ones
@@ -75,7 +81,7 @@ class Population:
             for name, mask in floats.items():
                 self._floats[name].copy_(mask)  # in place: the captured step goes on with them
         else:
-            self._floats, self._prepared = floats, False
+            self._floats, self._prepared, self._graphs = floats, False, {}
         self._arguments = [self._flat(index) for index in range(self.size)]
 
     def step(self, index: int, inputs: Tensor, labels: Tensor, lr: float) -> Tensor:
@@ -92,7 +98,11 @@ class Population:
         if lr != self._lr_now[index]:
             self._lr[index] = self._lr_now[index] = lr
         self.prepare(inputs, labels)
-        with torch.no_grad():
+        with torch.no_grad(), precision(self.spec.precision, self.device):
+            if self.device.type == "cuda" and self._captured is not None:
+                if index not in self._graphs:
+                    self._graphs[index] = Graph(self._captured, arguments, (inputs, labels))
+                return self._graphs[index](inputs, labels)
             if self._captured is None:
                 return self._plain(self.models[index], *arguments, inputs, labels)
             return self._captured(*arguments, inputs, labels)
@@ -101,13 +111,19 @@ class Population:
         """Capture the step for batches of this shape, unless that was done; nothing is trained."""
         if not self._prepared:
             plain = partial(self._plain, self.models[0])
-            self._captured = capture(plain, [*self._arguments[0], inputs, labels])
+            with precision(self.spec.precision, self.device):
+                self._captured = capture(plain, [*self._arguments[0], inputs, labels])
             self._prepared = True
 
     @property
     def captured(self) -> bool:
         """Whether the prepared step is a captured one, which runs no autograd."""
         return self._captured is not None
+
+    def _place(self, stacked: Tensor) -> Tensor:
+        if stacked.ndim == 5:  # (R, out, in, height, width): each replicate channels-last
+            stacked = stacked.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+        return shared(stacked.to(self.device))
 
     def _flat(self, index: int) -> list[Tensor]:
         trees = (self.states, self._floats, *self.slots.values())
@@ -124,7 +140,7 @@ class Population:
         weights = {name: states[name].detach().requires_grad_() for name in self.parameters}
         with torch.enable_grad():
             logits = torch.func.functional_call(model, {**states, **weights}, (inputs,))
-            loss = nn.functional.cross_entropy(logits, labels)
+            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.spec.label_smoothing)
             slopes = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
         with torch.no_grad():
             mask_sets.multiply([slopes[name] for name in floats], list(floats.values()))
@@ -142,7 +158,7 @@ class Population:
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave, masks included."""
-        masks = {name: tensors[f"mask/{name}"].bool() for name in self.masks}
+        masks = {name: tensors[f"mask/{name}"].to(torch.bool) for name in self.masks}
         for key, live in self.tensors().items():
             live.copy_(tensors[key])
         self.set_masks(masks)

@@ -12,10 +12,13 @@ from typing import Any
 import torch
 
 from labkit import __version__
+from labkit.device import CPU
 
 
-def hardware() -> str:
-    """The processor that trains, and the threads it may use."""
+def hardware(device: torch.device = CPU) -> str:
+    """What trains: the GPU, or the processor and the threads it may use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     return f"{_processor()}, {torch.get_num_threads()} threads"
 
 
@@ -38,10 +41,10 @@ def commit() -> str:
     return found + ("+changes" if dirty else "")
 
 
-def describe() -> dict[str, Any]:
+def describe(device: torch.device = CPU) -> dict[str, Any]:
     """Hardware, versions and commit, as plain values."""
     return {
-        "hardware": hardware(),
+        "hardware": hardware(device),
         "cores": os.cpu_count(),
         "labkit": __version__,
         "torch": str(torch.__version__),

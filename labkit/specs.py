@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from labkit.device import PRECISIONS
 from labkit.names import choose, fraction, whole
 from labkit.scores import SCORES
 from labkit.steps import Step
@@ -106,6 +107,8 @@ class TrainSpec(_Spec):
         lr_drops: moments (`Step`s) at which the learning rate is multiplied by `lr_drop_factor`.
         lr_warmup: linear warm-up from 0 (a `Step`).
         augment: a name of `labkit.data.AUGMENTATIONS`: "none", or "crop_flip" (padding 4).
+        label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
+        precision: a name of `labkit.device.PRECISIONS`, of matrix products and convolutions.
         evaluate_every: distance of evaluations on validation and test data (a `Step`).
 
     Raises:
@@ -123,11 +126,15 @@ class TrainSpec(_Spec):
     lr_drop_factor: float = 0.1
     lr_warmup: str = "0it"
     augment: str = "none"
+    label_smoothing: float = 0.0
+    precision: str = "float32"
     evaluate_every: str = "100it"
 
     def __post_init__(self) -> None:
         self._become("batch_size", whole("batch_size", self.batch_size, 1))
         fraction("momentum", self.momentum, zero=True)
+        fraction("label_smoothing", self.label_smoothing, zero=True)
+        choose("precision", self.precision, PRECISIONS)
         for name in ("lr", "lr_drop_factor", "weight_decay"):
             value = getattr(self, name)
             number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from labkit.concurrency import Flag, Workers, numbers, shared, workers
 from labkit.data import AUGMENTATIONS, BatchOrder, DataSet
+from labkit.device import precision
 from labkit.names import choose
 from labkit.population import Population
 from labkit.randomness import derive, generator
@@ -29,7 +30,8 @@ from labkit.steps import Step
 
 # train_* are means over the batches since the last evaluation, as the network saw them
 HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = {"cpu": 1000, "cuda": 5000}
+UNREAD_STEPS = {"cpu": 1, "cuda": 500}  # whose losses may wait on the device: reading one stops the GPU
 SMALL_STEP = 64_000_000  # weights x batch below which more kernel threads a replicate do not pay
 CHECKPOINT_SECONDS = 20.0
 SLICE_SECONDS = 0.25  # after which a worker gives its replicate back, so that progress is told and checkpoints are due
@@ -47,7 +49,7 @@ class Training:
 
     Args:
         population: the networks; trained in place.
-        data: the data set.
+        data: the data set; moved to the population's device.
         spec: how to train.
         seeds: one a replicate; batches (and dropout, if any) are drawn from it.
         start: the first step; schedules and data order begin there too.
@@ -61,7 +63,8 @@ class Training:
         self, population: Population, data: DataSet, spec: TrainSpec, seeds: Sequence[int],
         *, start: int = 0, snapshot_at: int | None = None,
     ):  # fmt: skip
-        self.population, self.data, self.spec, self.seeds = population, data, spec, list(seeds)
+        self.population, self.spec, self.seeds = population, spec, list(seeds)
+        self.data = data = data.to(population.device)
         self.start, self.total = start, length(spec, data.size("train"))
         if len(self.seeds) != population.size:
             raise ValueError(f"{population.size} replicates need as many seeds, not {len(self.seeds)}")
@@ -78,7 +81,7 @@ class Training:
         drops = [steps(drop) for drop in spec.lr_drops]
         schedule = piecewise(spec.lr, drops, spec.lr_drop_factor) if drops else constant(spec.lr)
         self.lr = warmup(schedule, steps(spec.lr_warmup))
-        self.orders = [BatchOrder(data.size("train"), spec.batch_size, seed) for seed in self.seeds]
+        self.orders = [BatchOrder(data.size("train"), spec.batch_size, seed, population.device) for seed in self.seeds]
         self.augment = AUGMENTATIONS[choose("augmentation", spec.augment, AUGMENTATIONS)]
         self.snapshot_at = snapshot_at
         self.snapshot = {} if snapshot_at is None else {name: shared(s) for name, s in population.states.items()}
@@ -87,6 +90,7 @@ class Training:
         self._step = numbers(int, size, start)
         self._diverged = numbers(int, size, -1)  # the step at which the loss was not finite
         self._losses, self._right = numbers(float, size), numbers(int, size)  # since the last evaluation
+        self._unread: list[list[Tensor]] = [[] for _ in range(size)]  # losses and right answers of the latest steps
         self._stop = Flag()
         self._draws = _draws(population.models[0], data)
 
@@ -152,11 +156,13 @@ class Training:
         cores = torch.get_num_threads()
         self._stop.set(False)
         self.population.prepare(*self.batch(0, self.start))
-        fork = self.population.captured
-        number = 1 if self._draws and not fork else min(self.population.size, cores)  # threads share one generator
+        gpu = self.population.device.type == "cuda"
+        fork = self.population.captured and not gpu
+        alone = gpu or (self._draws and not fork)  # a GPU works through its queue; threads share one generator
+        number = 1 if alone else min(self.population.size, cores)
         try:
             with (
-                torch.random.fork_rng(devices=[]),
+                torch.random.fork_rng(devices=[self.population.device] if gpu else []),
                 workers(number, self._threads(cores, number), self._advance, self._stop.set, fork) as pool,
             ):
                 self._loop(pool, number, save, progress, on_divergence)
@@ -213,15 +219,25 @@ class Training:
             if self._draws:
                 torch.manual_seed(derive(self.seeds[replicate], "layers", step))
             inputs, labels = self.batch(replicate, step)
-            loss, right = self.population.step(replicate, inputs, labels, self.lr(step)).tolist()
+            self._unread[replicate].append(self.population.step(replicate, inputs, labels, self.lr(step)))
+            self._step[replicate] = step + 1
+            if len(self._unread[replicate]) >= UNREAD_STEPS[self.population.device.type]:
+                self._read(replicate)
+            if self._arrive(replicate) or time.monotonic() > until:
+                return
+
+        self._read(replicate)
+
+    def _read(self, replicate: int) -> None:
+        """Add up the losses and right answers that wait on the device; stop at one that is not finite."""
+        waiting, self._unread[replicate] = self._unread[replicate], []
+        first = self._step[replicate] - len(waiting)
+        for step, (loss, right) in enumerate(torch.stack(waiting).tolist() if waiting else [], first):
             if not math.isfinite(loss):
-                self._diverged[replicate] = step
+                self._diverged[replicate] = self._step[replicate] = step
                 return
             self._losses[replicate] += loss
             self._right[replicate] += int(right)
-            self._step[replicate] = step + 1
-            if self._arrive(replicate) or time.monotonic() > until:
-                return
 
     def batch(self, replicate: int, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and labels of a replicate's step: the same whenever they are asked for."""
@@ -240,6 +256,9 @@ class Training:
         point = self._point_of.get(step)
         if point is None:
             return False
+        self._read(replicate)
+        if self._diverged[replicate] >= 0:
+            return True
         steps = step - self.points[point - 1] if point else 0
         row = [math.nan, math.nan]
         if steps:
@@ -254,7 +273,8 @@ class Training:
     def evaluate(self, replicate: int) -> list[float]:
         """Loss and accuracy on validation data, then on test data, of a replicate as it is."""
         model = self.population.models[replicate]
-        return [value for split in ("validation", "test") for value in evaluate(model, self.data, split)]
+        with precision(self.spec.precision, self.population.device):
+            return [value for split in ("validation", "test") for value in evaluate(model, self.data, split)]
 
     def _threads(self, cores: int, workers: int) -> int:
         """Kernel threads of a worker: of small networks two when it works alone, else one."""
@@ -277,11 +297,12 @@ def _draws(model: nn.Module, data: DataSet) -> bool:
 def evaluate(model: nn.Module, data: DataSet, split: str) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy (a fraction) of a network on a split, exact over all examples."""
     model.eval()
-    loss, correct, size = 0.0, 0, data.size(split)
-    for first in range(0, size, EVALUATION_BATCH):
-        inputs, labels = data.inputs(split, slice(first, first + EVALUATION_BATCH))
-        logits = model(inputs)
-        loss += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
-        correct += int((logits.argmax(1) == labels).sum())
+    parts, size, batch = [], data.size(split), EVALUATION_BATCH[data.scale.device.type]
+    for first in range(0, size, batch):
+        inputs, labels = data.inputs(split, slice(first, first + batch))
+        logits = model(inputs).float()
+        loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+        parts.append(torch.stack([loss, (logits.argmax(1) == labels).sum()]))
     model.train()
-    return loss / size, correct / size
+    loss_sum, correct = torch.stack(parts).double().sum(0).tolist()
+    return loss_sum / size, correct / size

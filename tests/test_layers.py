@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parents[1] / "labkit"
 
 LAYERS = [
     {"names", "steps", "masks", "schedules", "randomness", "capture", "concurrency"},
-    {"scores", "tensorfiles", "progress"},
+    {"scores", "tensorfiles", "progress", "device"},
     {"pruning", "models", "data", "specs"},
     {"optimizers", "kernels", "store", "provenance", "ticketfile", "parameters"},
     {"population", "derivatives"},

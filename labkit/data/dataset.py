@@ -88,6 +88,8 @@ class DataSet:
     def to(self, device: torch.device | str) -> "DataSet":
         """The same data on another device."""
         move = {key: {k: v.to(device) for k, v in getattr(self, key).items()} for key in ("images", "labels")}
+        if self.scale.device == torch.device(device):
+            return self
         return DataSet(
             self.name, **move, classes=self.classes, scale=self.scale.to(device), shift=self.shift.to(device),
             digest=self.digest,
@@ -172,12 +174,12 @@ class BatchOrder:
     step can be had without the ones before it.
     """
 
-    def __init__(self, size: int, batch: int, seed: int):
-        self.size, self.batch, self.seed = size, batch, seed
+    def __init__(self, size: int, batch: int, seed: int, device: torch.device | str = "cpu"):
+        self.size, self.batch, self.seed, self.device = size, batch, seed, device
         self._epochs: dict[int, Tensor] = {}
 
     def __getitem__(self, step: int) -> Tensor:
-        """Indices (batch,) of the examples of a step, int64, on the CPU."""
+        """Indices (batch,) of the examples of a step, int64, on the device."""
         first, last = step * self.batch, (step + 1) * self.batch
         pieces = []
         while first < last:
@@ -190,5 +192,6 @@ class BatchOrder:
     def _permutation(self, epoch: int) -> Tensor:
         if epoch not in self._epochs:
             self._epochs = {kept: order for kept, order in self._epochs.items() if kept == epoch - 1}
-            self._epochs[epoch] = torch.randperm(self.size, generator=generator(self.seed, "order", epoch))
+            order = torch.randperm(self.size, generator=generator(self.seed, "order", epoch))
+            self._epochs[epoch] = order.to(self.device)
         return self._epochs[epoch]
