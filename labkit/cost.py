@@ -31,7 +31,18 @@ def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: i
     parts = [_count(len(runs), "level"), _count(networks, "network"), _count(experiment.iterations, "iteration")]
     place = torch.cuda.get_device_name() if experiment.device.type == "cuda" else _count(cores, "core")
     where = f"on {place}, {memory / 1e9:.2f} GB besides PyTorch"
-    return f"{' x '.join(parts)}: about {duration(total)} {where}"
+    return f"{' x '.join(parts)}: about {duration(total)} {where}{_drops(experiment)}"
+
+
+def _drops(experiment: Experiment) -> str:
+    """The iterations at which the learning rate changes: a drop that lies beyond the end would show here."""
+    train = experiment.spec.train
+    moments = [f"{experiment.steps(drop):,}" for drop in train.lr_drops]
+    warm = experiment.steps(train.lr_warmup)
+    told = [f"learning rate {train.lr:g}"] if moments or warm else []
+    told += [f"warmed up over {warm:,} iterations"] if warm else []
+    told += [f"x {train.lr_drop_factor:g} at {' and '.join(moments)} of {experiment.iterations:,}"] if moments else []
+    return "; " + ", ".join(told) if told else ""
 
 
 def _measure(experiment: Experiment, start: Start, few: int) -> tuple[float, float]:

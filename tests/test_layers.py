@@ -10,7 +10,7 @@ LAYERS = [
     {"scores", "tensorfiles", "progress", "device"},
     {"pruning", "models", "data", "specs"},
     {"optimizers", "kernels", "store", "provenance", "ticketfile", "parameters"},
-    {"population", "derivatives"},
+    {"population", "derivatives", "batch_norm", "trajectory"},
     {"training", "runs"},
     {"experiment"},
     {"cost"},

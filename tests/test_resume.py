@@ -16,8 +16,15 @@ SCRIPT = """
 import sys
 import labkit as lk, labkit.training as training
 training.CHECKPOINT_SECONDS = 0.1
+noisy = dict(
+    model="tests.networks:Noisy",
+    train=lk.TrainSpec(
+        duration="500it", evaluate_every="50it", optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=1e-4,
+        lr_warmup="100it", lr_drops=["0.5run"], augment="crop_flip",
+    ),
+)
 spec = lk.TicketSpec(
-    train=lk.TrainSpec(duration="600it", evaluate_every="50it"),
+    **(noisy if sys.argv[1] == "noisy" else dict(train=lk.TrainSpec(duration="600it", evaluate_every="50it"))),
     prune=lk.PruneSpec(output_rate=0.1, levels=2), rewind="20it",
 )
 print("started", flush=True)
@@ -25,9 +32,16 @@ lk.find_tickets(spec, [0, 1, 2])
 """
 
 
-def start(root):
-    environment = {**os.environ, "LABKIT_RUNS": str(root), "LABKIT_PROGRESS": "off"}
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, stdout=subprocess.PIPE, text=True)
+def start(root, network):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "LABKIT_RUNS": str(root),
+        "LABKIT_PROGRESS": "off",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, network], env=environment, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "started\n"
     process.stdout.close()
     return process
@@ -43,22 +57,23 @@ def content(root):
     return found, metrics
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+@pytest.fixture(scope="module", params=["lenet", "noisy"])
+def uninterrupted(tmp_path_factory, request):
     root = tmp_path_factory.mktemp("whole")
-    process = start(root)
+    process = start(root, request.param)
     began = time.monotonic()
     assert process.wait(300) == 0
-    return root, time.monotonic() - began
+    return root, time.monotonic() - began, request.param
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_killed_and_resumed_is_bitwise_equal(uninterrupted, tmp_path, seed):
-    whole, seconds = uninterrupted
+    """The noisy network: with batch norm, dropout, augmentation, momentum and a learning-rate schedule too."""
+    whole, seconds, network = uninterrupted
     moment = random.Random(seed).uniform(0.15, 0.7) * seconds
     for attempt in range(8):
         root = tmp_path / str(attempt)
-        process = start(root)
+        process = start(root, network)
         time.sleep(moment)
         finished = process.poll() is not None
         process.send_signal(signal.SIGKILL)
@@ -67,7 +82,7 @@ def test_killed_and_resumed_is_bitwise_equal(uninterrupted, tmp_path, seed):
             break
         moment /= 2  # the machine has become faster than it was
     assert not finished and len(list(root.glob("*/result.json"))) < 3, "it was killed on its way"
-    process = start(root)
+    process = start(root, network)
     assert process.wait(300) == 0
     tensors, metrics = content(root)
     expected_tensors, expected_metrics = content(whole)

@@ -1,0 +1,150 @@
+"""Devices and precisions; where there is a GPU, that it computes what the CPU does."""
+
+import pytest
+import torch
+from torch import nn
+
+from labkit import data, models
+from labkit.data import BatchOrder
+from labkit.device import PRECISIONS, device, precision
+from labkit.population import Population
+from labkit.specs import TrainSpec
+from labkit.training import Training
+from tests.conftest import lenet, lenet_states
+
+CPU = torch.device("cpu")
+FAMILIES = {
+    "lenet_300_100": ({}, (1, 28, 28)),
+    "conv_2": ({"width": 0.25}, (3, 32, 32)),
+    "resnet20": ({"width": 0.5}, (3, 32, 32)),
+    "vgg19": ({"width": 0.125}, (3, 32, 32)),
+}
+
+
+def training(name, options, shape, where, spec, seeds=(0, 1)):
+    states = models.initial_states(name, options, "glorot_normal", [(seed, "init") for seed in seeds])
+    wanted = models.prunable(models.build(name, options))
+    rng = torch.Generator().manual_seed(0)
+    masks = {layer: torch.rand(states[layer].shape, generator=rng) < 0.5 for layer in wanted}
+    population = Population(lambda: models.build(name, options), states, masks, spec, where)
+    return Training(population, data.load("digits", shape=shape), spec, list(seeds))
+
+
+def test_the_device_is_chosen_by_the_environment_and_checked(monkeypatch):
+    monkeypatch.setenv("LABKIT_DEVICE", "cpu")
+    assert device() == CPU
+    monkeypatch.delenv("LABKIT_DEVICE")
+    assert device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name, message in (("gpu", "unknown device"), ("cpu:1", "LABKIT_DEVICE is 'cpu:1'"), ("cuda:x", "cuda:x")):
+        monkeypatch.setenv("LABKIT_DEVICE", name)
+        with pytest.raises(ValueError, match=message):
+            device()
+    monkeypatch.setenv("LABKIT_DEVICE", "cuda:99")
+    with pytest.raises(RuntimeError, match="PyTorch sees"):
+        device()
+
+
+def test_precision_is_set_for_a_while_and_put_back():
+    before = torch.backends.cudnn.allow_tf32
+    layer, inputs = nn.Linear(8, 8), torch.randn(4, 8)
+    with precision("bfloat16", CPU):
+        assert layer(inputs).dtype == torch.bfloat16 and not torch.backends.cudnn.allow_tf32
+    with precision("tf32", CPU):
+        assert torch.backends.cuda.matmul.allow_tf32 and layer(inputs).dtype == torch.float32
+    assert torch.backends.cudnn.allow_tf32 == before and layer(inputs).dtype == torch.float32
+    with pytest.raises(ValueError, match="unknown precision 'fp16'"), precision("fp16", CPU):
+        pass
+    with pytest.raises(ValueError, match="unknown precision"):
+        TrainSpec(precision="bf16")
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_every_precision_trains_and_keeps_float32_weights(digits, name):
+    spec = TrainSpec(duration="40it", evaluate_every="40it", batch_size=20, precision=name)
+    run = Training(Population(lenet, lenet_states(2), {}, spec), digits, spec, [0, 1])
+    run.run()
+    assert run.population.captured and run.population.states["fc1.weight"].dtype == torch.float32
+    assert run.history[:, -1, 2].max() < run.history[:, 0, 2].min(), "validation loss falls"
+
+
+def test_convolutions_lie_channels_last_and_files_do_not():
+    run = training("conv_2", {"width": 0.1}, (3, 32, 32), CPU, TrainSpec(duration="2it"))
+    for tree in (run.population.states, run.population.slots["exp_avg"], run.population.masks):
+        stack = next(tensor for tensor in tree.values() if tensor.ndim == 5 and tensor.shape[2] > 1)
+        assert stack[0].is_contiguous(memory_format=torch.channels_last)
+    run.run()
+    assert run.step == [2, 2]
+
+
+def test_label_smoothing_is_that_of_torch(digits):
+    spec = TrainSpec(optimizer="sgd", lr=0.1, label_smoothing=0.2, duration="1it")
+    population = Population(lenet, lenet_states(), {}, spec)
+    network = lenet()
+    network.load_state_dict({name: state[0].clone() for name, state in population.states.items()})
+    inputs, labels = digits.inputs("train", slice(0, 20))
+    loss, _ = population.step(0, inputs, labels, 0.1).tolist()
+    targets = torch.full((20, 10), 0.02).scatter(1, labels[:, None], 0.82)
+    expected = -(targets * network(inputs).detach().log_softmax(1)).sum(1).mean()
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_losses_that_wait_on_a_device_are_all_read(digits, monkeypatch):
+    """Off the CPU a step's loss is read later: nothing else may change, nor the step at which a loss is not finite."""
+    spec = TrainSpec(duration="25it", evaluate_every="10it", batch_size=20)
+
+    def run(unread, lr=1.2e-3):
+        monkeypatch.setattr("labkit.training.UNREAD_STEPS", {"cpu": unread})
+        found = Training(Population(lenet, lenet_states(2), {}, spec), digits, spec, [0, 1])
+        found.lr = lambda step: lr if step < 13 else float("nan")
+        found.run()
+        return found
+
+    at_once, later = run(1), run(7)
+    assert at_once.diverged == later.diverged == [14, 14] and at_once.step == later.step == [14, 14]
+    assert torch.equal(at_once.history.nan_to_num(), later.history.nan_to_num())
+
+
+def test_an_order_can_live_on_another_device():
+    here, there = BatchOrder(100, 30, 0), BatchOrder(100, 30, 0, "meta")
+    assert there[2].device.type == "meta" and there[4].shape == here[4].shape
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", FAMILIES)
+def test_cpu_and_gpu_lose_alike_over_twenty_steps(name):
+    options, shape = FAMILIES[name]
+    augment = "none" if shape[0] == 1 else "crop_flip"
+    spec = TrainSpec(
+        duration="20it", evaluate_every="1it", batch_size=32, optimizer="sgd", lr=0.01, momentum=0.9, augment=augment
+    )
+    runs = [training(name, options, shape, where, spec) for where in (CPU, torch.device("cuda"))]
+    for step in (0, 7, 19):  # the same batches, augmented alike
+        (mine, labels), (theirs, their_labels) = (run.batch(1, step) for run in runs)
+        assert torch.equal(labels, their_labels.cpu()) and torch.allclose(mine, theirs.cpu(), atol=1e-6)
+    for name_, state in runs[0].population.states.items():
+        assert torch.equal(state, runs[1].population.states[name_].cpu()), name_
+    for run in runs:
+        run.run()
+    assert torch.allclose(runs[0].history[:, 1:, 0], runs[1].history[:, 1:, 0], rtol=2e-3, atol=2e-4)
+    for layer, mask in runs[1].population.masks.items():
+        assert not runs[1].population.states[layer][~mask].any()
+
+
+@needs_gpu
+def test_masks_change_between_replays_of_a_graph(digits):
+    spec = TrainSpec(duration="4it", evaluate_every="4it")
+    states = lenet_states()
+    mask = {"fc1.weight": torch.rand(states["fc1.weight"].shape) < 0.5}
+    population = Population(lenet, states, mask, spec, torch.device("cuda"))
+    run = Training(population, digits, spec, [0])
+    run.run()
+    graph = population._graphs[0]
+    population.set_masks({"fc1.weight": ~mask["fc1.weight"]})
+    for step in range(3):
+        population.step(0, *run.batch(0, step), 1e-3)
+    assert population._graphs[0] is graph
+    weights = population.states["fc1.weight"].cpu()
+    assert not weights[mask["fc1.weight"]].any() and weights[~mask["fc1.weight"]].any()
