@@ -1,0 +1,184 @@
+"""Training steps a second of convolutional networks: labkit beside plain PyTorch, in one run, on a CPU or a GPU.
+
+    python benchmarks/networks.py [--networks conv_2 resnet20] [--data cifar10] [--seconds 10] [--precision float32]
+
+For each network, taking turns: labkit with one and with several replicates; a plain eager loop on data in memory (its
+compute alone: forward, backward, optimiser); and the plain loop of the field, which adds a DataLoader over PIL images
+with torchvision transforms. All train the dense network of the LTH's protocol without evaluation. The last column is
+the share of the machine's own matrix-product rate (measured here, in the same precision) that labkit's step reaches.
+"""
+
+import argparse
+import statistics
+import time
+from dataclasses import replace
+
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+from labkit import data, models, provenance
+from labkit.device import device, precision
+from labkit.population import Population
+from labkit.specs import TrainSpec
+from labkit.training import Training
+
+SGD = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "augment": "crop_flip"}
+ADAM = {"optimizer": "adam", "lr": 3e-4}
+NETWORKS = {
+    "conv_2": {"batch_size": 60, **ADAM},
+    "conv_4": {"batch_size": 60, **ADAM},
+    "conv_6": {"batch_size": 60, **ADAM},
+    "vgg19": {"batch_size": 64, **SGD},
+    "resnet20": {"batch_size": 128, **SGD},
+}
+WHERE = device()
+
+
+def wait() -> None:
+    if WHERE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(work, least: float) -> float:
+    """Calls of `work` a second, over at least so many seconds, after a first call."""
+    work()
+    wait()
+    began, calls = time.perf_counter(), 0
+    while calls < 3 or time.perf_counter() - began < least:
+        work()
+        calls += 1
+        if calls % 10 == 0:
+            wait()
+    wait()
+    return calls / (time.perf_counter() - began)
+
+
+class Labkit:
+    def __init__(self, name: str, dataset: data.DataSet, spec: TrainSpec, replicates: int):
+        self.name, self.spec, self.replicates = name, spec, replicates
+        few = {split: images[: 10 if split != "train" else None] for split, images in dataset.images.items()}
+        labels = {split: found[: len(few[split])] for split, found in dataset.labels.items()}
+        self.dataset = replace(dataset, images=few, labels=labels).to(WHERE)
+
+    def rate(self, steps: int) -> float:
+        states = models.initial_states(self.name, {}, "glorot_normal", [(n, "init") for n in range(self.replicates)])
+        spec = replace(self.spec, duration=f"{steps}it", evaluate_every=f"{steps}it")
+        population = Population(lambda: models.build(self.name), states, {}, spec, WHERE)
+        training = Training(population, self.dataset, spec, range(self.replicates))
+        training.population.prepare(*training.batch(0, 0))
+        if WHERE.type == "cuda":  # graphs are captured at the first step
+            for n in range(self.replicates):
+                population.step(n, *training.batch(n, 0), 0.0)
+        wait()
+        began = time.perf_counter()
+        training.run()
+        wait()
+        return steps * self.replicates / (time.perf_counter() - began)
+
+
+class Plain:
+    def __init__(self, name: str, dataset: data.DataSet, spec: TrainSpec):
+        self.model, self.spec = models.build(name).to(WHERE), spec
+        weights = list(self.model.parameters())
+        if spec.optimizer == "adam":
+            self.optimizer = torch.optim.Adam(weights, lr=spec.lr)
+        else:
+            self.optimizer = torch.optim.SGD(weights, lr=spec.lr, momentum=spec.momentum, weight_decay=1e-4)
+        self.inputs, self.labels = (t.to(WHERE) for t in dataset.inputs("train", slice(0, spec.batch_size)))
+        shape = dataset.images["train"].shape[-1]
+        steps = [transforms.RandomCrop(shape, 4), transforms.RandomHorizontalFlip()] if spec.augment != "none" else []
+        channels = dataset.images["train"].shape[1]
+        normalise = transforms.Normalize((0.5,) * channels, (0.25,) * channels)
+        images = Images(dataset, transforms.Compose([*steps, transforms.ToTensor(), normalise]))
+        workers = 4 if WHERE.type == "cuda" else 0
+        self.loader = torch.utils.data.DataLoader(
+            images, spec.batch_size, shuffle=True, num_workers=workers, pin_memory=WHERE.type == "cuda"
+        )
+        self.batches = iter(self.loader)
+
+    def compute(self) -> None:
+        self._step(self.inputs, self.labels)
+
+    def loop(self) -> None:
+        try:
+            inputs, labels = next(self.batches)
+        except StopIteration:
+            self.batches = iter(self.loader)
+            inputs, labels = next(self.batches)
+        self._step(inputs.to(WHERE, non_blocking=True), labels.to(WHERE, non_blocking=True)).item()
+
+    def _step(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with precision(self.spec.precision, WHERE):
+            loss = nn.functional.cross_entropy(self.model(inputs), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def flops(self) -> int:
+        with FlopCounterMode(display=False) as counter:
+            nn.functional.cross_entropy(self.model(self.inputs), self.labels).backward()
+        return counter.get_total_flops()
+
+
+class Images(torch.utils.data.Dataset):
+    """A data set as torchvision's classes serve it: a PIL image at a time."""
+
+    def __init__(self, dataset: data.DataSet, transform):
+        self.images, self.labels = dataset.images["train"], dataset.labels["train"]
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int):
+        image = Image.fromarray(self.images[index].permute(1, 2, 0).squeeze(-1).numpy())
+        return self.transform(image), int(self.labels[index])
+
+
+def ceiling(name: str) -> float:
+    """FLOP/s of a large matrix product, two FLOPs a multiplication and addition."""
+    size = 8192 if WHERE.type == "cuda" else 2048
+    left, right = torch.randn(size, size, device=WHERE), torch.randn(size, size, device=WHERE)
+    with precision(name, WHERE):
+        return 2 * size**3 * timed(lambda: left @ right, 2.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--seconds", type=float, default=10.0, help="about so long for each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--replicates", type=int, default=2, help="of the population beside the single network")
+    parser.add_argument("--precision", default="float32")
+    arguments = parser.parse_args()
+    print(provenance.describe(WHERE))
+    peak = ceiling(arguments.precision)
+    print(f"matrix products, {arguments.precision}: {peak / 1e9:,.0f} GFLOP/s")
+    names = ("plain loop", "plain compute", "labkit, 1", f"labkit, {arguments.replicates}")
+    print(f"{'replica-steps/s':16}" + "".join(f"{name:>24}" for name in names) + f"{'of the ceiling':>16}")
+    for name in arguments.networks:
+        spec = TrainSpec(**NETWORKS[name], precision=arguments.precision)
+        dataset = data.load(arguments.data, shape=models.build(name).input_shape)
+        plain = Plain(name, dataset, spec)
+        single, several = (Labkit(name, dataset, spec, n) for n in (1, arguments.replicates))
+        rates: dict[str, list[float]] = {column: [] for column in names}
+        steps = max(8, int(arguments.seconds * timed(plain.compute, 1.0)))
+        for _ in range(arguments.rounds):
+            measured = (timed(plain.loop, arguments.seconds), timed(plain.compute, arguments.seconds),
+                        single.rate(steps), several.rate(max(4, steps // arguments.replicates)))  # fmt: skip
+            for column, rate in zip(names, measured, strict=True):
+                rates[column].append(rate)
+        median = {column: statistics.median(found) for column, found in rates.items()}
+        cells = [f"{median[column]:10.2f} ({median[column] / median['plain loop']:5.2f}x)" for column in names]
+        best = max(median[names[2]], median[names[3]])
+        share = best * plain.flops() / peak
+        print(f"{name:16}" + "".join(f"{cell:>24}" for cell in cells) + f"{share:>15.0%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
