@@ -15,14 +15,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 NAMES_ONLY = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)  # another name for the same tensor
 TRANSPOSED = torch.ops.aten.t.default
 
-Step = Callable[..., Tensor]
+Step = Callable[..., Any]
 
 
 def capture(step: Step, examples: Sequence[Tensor]) -> Step | None:
     """The step as a flat list of operations; None where it cannot be captured.
 
     Args:
-        step: takes tensors, may change them in place, returns a tensor. What it does must depend on the tensors'
+        step: takes tensors, may change them in place, returns tensors. What it does must depend on the tensors'
             contents through tensor operations alone: a step that branches on values, or draws random numbers outside
             PyTorch, is recognised and refused.
         examples: arguments of the shapes that it will be given; they are not changed.

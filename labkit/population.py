@@ -5,7 +5,7 @@ views into the stack, so a step of one replicate is a plain PyTorch step and who
 pruning, saving) are single tensor operations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -32,6 +32,8 @@ class Population:
         masks: stacked masks of some of the parameters, name -> bool (R, *shape); absent means dense.
         spec: names the optimiser, its settings, and the precision.
         device: where the networks train; convolutions are kept channels-last, which is faster on CPUs and GPUs.
+        dynamic: masks will change in training (`rewire`).
+        dense_momentum: keep the optimiser state of masked weights, fed by their gradients; only weights are masked.
 
     Raises:
         ValueError: for an unknown optimiser, or masks and states that do not fit the network.
@@ -39,9 +41,9 @@ class Population:
 
     def __init__(
         self, model: Callable[[], nn.Module], states: Mapping[str, Tensor], masks: Mapping[str, Tensor],
-        spec: TrainSpec, device: torch.device = CPU,
+        spec: TrainSpec, device: torch.device = CPU, *, dynamic: bool = False, dense_momentum: bool = False,
     ):  # fmt: skip
-        self.spec, self.device = spec, device
+        self.spec, self.device, self.dynamic, self.dense_momentum = spec, device, dynamic, dense_momentum
         self.update, slots = optimizer(spec)
         self.states = {name: self._place(state) for name, state in states.items()}
         self.size = len(next(iter(self.states.values())))
@@ -65,6 +67,7 @@ class Population:
         self._lr, self._lr_now = torch.zeros(self.size, device=device), [0.0] * self.size
         self._floats: dict[str, Tensor] = {}
         self._captured: Step | None = None
+        self._captured_gradients: Callable[..., tuple[Tensor, ...]] | None = None
         self._prepared = False
         self._graphs: dict[int, Graph] = {}
         self.masks: Masks = {}
@@ -73,8 +76,8 @@ class Population:
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Replace the masks, and zero what they mask: weights and optimiser state."""
         self.masks = {name: self._place(mask) for name, mask in masks.items()}
-        pruned = {name: mask for name, mask in self.masks.items() if not bool(mask.all())}
-        mask_sets.apply(pruned, self.states, *(tree for slot, tree in self.slots.items() if slot != "step"))
+        pruned = {name: mask for name, mask in self.masks.items() if self.dynamic or not bool(mask.all())}
+        mask_sets.apply(pruned, self.states, *self._masked_slots())
         # float masks multiply several times faster than bool ones
         floats = {name: shared(mask.to(self.states[name].dtype)) for name, mask in pruned.items()}
         if floats.keys() == self._floats.keys():
@@ -83,6 +86,25 @@ class Population:
         else:
             self._floats, self._prepared, self._graphs = floats, False, {}
         self._arguments = [self._flat(index) for index in range(self.size)]
+
+    def _masked_slots(self) -> list[dict[str, Tensor]]:
+        return [] if self.dense_momentum else [tree for slot, tree in self.slots.items() if slot != "step"]
+
+    def rewire(self, index: int, moved: Mapping[str, tuple[Tensor, Tensor]], *, reset_regrown: bool = True) -> None:
+        """Change masks of one replicate, in place: grown weights start at zero, and so does their optimiser state.
+
+        Args:
+            index: which replicate; the population must be `dynamic`.
+            moved: layer -> (survived, grown), disjoint; their union is the new mask.
+            reset_regrown: whether weights that were dropped and grown again start at zero too.
+        """
+        for name, (survived, grown) in moved.items():
+            mask = self.masks[name][index]
+            stays = survived if reset_regrown else survived | (grown & mask)
+            for tree in (self.states, *self._masked_slots()):
+                tree[name][index].masked_fill_(~stays, 0.0)
+            mask.copy_(survived | grown)
+            self._floats[name][index].copy_(mask)
 
     def step(self, index: int, inputs: Tensor, labels: Tensor, lr: float) -> Tensor:
         """One optimiser step of one replicate.
@@ -113,7 +135,24 @@ class Population:
             plain = partial(self._plain, self.models[0])
             with precision(self.spec.precision, self.device):
                 self._captured = capture(plain, [*self._arguments[0], inputs, labels])
+                if self.dynamic:
+                    slopes = partial(self._gradients, self.models[0])
+                    self._captured_gradients = capture(slopes, [*self._arguments[0], inputs, labels])
             self._prepared = True
+
+    def gradients(self, index: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `step` returns, and the gradients of all weights, masked ones too; weights stay as they are.
+
+        Batch norm statistics move on and dropout draws, as in a step.
+        """
+        self.prepare(inputs, labels)
+        arguments = [*self._arguments[index], inputs, labels]
+        with torch.no_grad(), precision(self.spec.precision, self.device):
+            if self._captured_gradients is None:
+                found = self._gradients(self.models[index], *arguments)
+            else:
+                found = self._captured_gradients(*arguments)
+        return found[0], dict(zip(self.parameters, found[1:], strict=True))
 
     @property
     def captured(self) -> bool:
@@ -131,24 +170,44 @@ class Population:
 
     def _plain(self, model: nn.Module, *flat: Tensor) -> Tensor:
         """The step as it is written down, on what `_flat` gives, the inputs and the labels."""
-        *tensors, inputs, labels = flat
-        left = iter(tensors)
+        states, floats, slots, lr = self._unflat(flat[:-2])
+        result, *slopes = self._gradients(model, *flat)
+        slope = dict(zip(self.parameters, slopes, strict=True))
+        with torch.no_grad():
+            if not self.dense_momentum:
+                mask_sets.multiply([slope[name] for name in floats], list(floats.values()))
+            for decay, names in self._groups:
+                if names:
+                    mine = {slot: [tree[name] for name in names] for slot, tree in slots.items()}
+                    self.update([states[n] for n in names], [slope[n] for n in names], mine, lr, decay, self.spec)
+            if self.dense_momentum:
+                mask_sets.multiply([states[name] for name in floats], list(floats.values()))
+        return result
+
+    def _unflat(
+        self, flat: Sequence[Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, dict[str, Tensor]], Tensor]:
+        left = iter(flat)
         states = {name: next(left) for name in self.states}
         floats = {name: next(left) for name in self._floats}
-        slots = {slot: {name: next(left) for name in tree} for slot, tree in self.slots.items()}
-        lr = next(left)
+        return (
+            states,
+            floats,
+            {slot: {name: next(left) for name in tree} for slot, tree in self.slots.items()},
+            next(left),
+        )
+
+    def _gradients(self, model: nn.Module, *flat: Tensor) -> tuple[Tensor, ...]:
+        """The two numbers of `step`, then the gradient of every parameter."""
+        *tensors, inputs, labels = flat
+        states = self._unflat(tensors)[0]
         weights = {name: states[name].detach().requires_grad_() for name in self.parameters}
         with torch.enable_grad():
             logits = torch.func.functional_call(model, {**states, **weights}, (inputs,))
             loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.spec.label_smoothing)
-            slopes = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
+            slopes = torch.autograd.grad(loss, list(weights.values()))
         with torch.no_grad():
-            mask_sets.multiply([slopes[name] for name in floats], list(floats.values()))
-            for decay, names in self._groups:
-                if names:
-                    mine = {slot: [tree[name] for name in names] for slot, tree in slots.items()}
-                    self.update([states[n] for n in names], [slopes[n] for n in names], mine, lr, decay, self.spec)
-            return torch.stack([loss.detach(), (logits.argmax(1) == labels).sum().to(loss.dtype)])
+            return torch.stack([loss.detach(), (logits.argmax(1) == labels).sum().to(loss.dtype)]), *slopes
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes in training, by name: states, masks, optimiser state. Live, not copies."""
