@@ -7,9 +7,9 @@ PACKAGE = Path(__file__).parents[1] / "labkit"
 
 LAYERS = [
     {"names", "steps", "masks", "schedules", "randomness", "capture", "concurrency"},
-    {"scores", "tensorfiles", "progress"},
+    {"scores", "flops", "allocation", "tensorfiles", "progress"},
     {"pruning", "models", "data", "specs"},
-    {"optimizers", "kernels", "store", "provenance", "ticketfile", "parameters"},
+    {"geometry", "optimizers", "kernels", "store", "provenance", "ticketfile", "parameters"},
     {"population", "derivatives"},
     {"training", "runs"},
     {"experiment"},
