@@ -16,18 +16,20 @@ from torch import Tensor, nn
 from labkit import data, derivatives, models, provenance, tensorfiles
 from labkit.data import DataSet
 from labkit.device import device
+from labkit.dynamics import Dynamics
 from labkit.names import choose
 from labkit.population import Population
 from labkit.randomness import generator
 from labkit.runs import Run, Start, States
 from labkit.scores import Evidence
-from labkit.specs import TicketSpec, to_dict
+from labkit.sparse_specs import SparseSpec
+from labkit.specs import PruneSpec, TicketSpec, to_dict
 from labkit.steps import Step
 from labkit.store import RunFolder
 from labkit.training import HISTORY, Training, length
 
 SCORE_EXAMPLES = 256
-FORMAT = 1  # raise when the same spec comes to mean other numbers: old runs are then computed anew
+FORMAT = 2  # raise when the same spec comes to mean other numbers: old runs are then computed anew
 
 
 class Experiment:
@@ -38,7 +40,7 @@ class Experiment:
         FileNotFoundError: if the data is not here and cannot be downloaded.
     """
 
-    def __init__(self, spec: TicketSpec, root: Path | None = None):
+    def __init__(self, spec: TicketSpec | SparseSpec, root: Path | None = None):
         choose("init", spec.init, models.INITS)
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
@@ -49,7 +51,8 @@ class Experiment:
         if "classes" in defaults:
             self.options.setdefault("classes", len(self.data.classes))
         given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
-        self.spec, self.root = replace(spec, model_options=given), root  # an option at its default is not in the hash
+        self.spec: Any = replace(spec, model_options=given)
+        self.root = root  # an option at its default is not in the hash
         network = self.model()
         self._try(network)
         self.prunable = models.prunable(network)
@@ -58,15 +61,17 @@ class Experiment:
         self.output = models.output_layer(network)
         weights = network.state_dict()
         self.convolutions = {name for name in self.prunable if weights[name].ndim > 2}
+        self.shapes = {name: tuple(weights[name].shape) for name in self.prunable}
         self.sizes = {name: weights[name].numel() for name in self.prunable}
-        for name in spec.prune.layer_rates:
+        for name in spec.prune.layer_rates if isinstance(spec, TicketSpec) else ():
             choose("prunable layer", name, self.prunable)
         self.iterations = length(spec.train, self.data.size("train"))
-        self.rewind = self.steps(spec.rewind)
+        epoch = self.data.size("train") / spec.train.batch_size
+        self.dynamics = Dynamics(spec.topology, self.iterations, epoch) if isinstance(spec, SparseSpec) else None
+        rewind = spec.rewind if isinstance(spec, TicketSpec) else "0it"
+        self.rewind = self.steps(rewind)
         if not self.rewind < self.iterations:
-            raise ValueError(
-                f"rewind is {spec.rewind!r}, step {self.rewind}: training has only {self.iterations} steps"
-            )
+            raise ValueError(f"rewind is {rewind!r}, step {self.rewind}: training has only {self.iterations} steps")
 
     def steps(self, moment: str) -> int:
         """A `Step` in iterations of this experiment."""
@@ -102,8 +107,10 @@ class Experiment:
 
     def folder(self, level: int, branch: str, seeds: Sequence[int], copies: int = 1) -> RunFolder:
         """The folder of a run: one population, at one level of pruning, of one branch."""
-        prune = replace(self.spec.prune, levels=level) if level else type(self.spec.prune)()  # dense: whatever follows
-        spec = replace(self.spec, prune=prune)
+        spec, kind = self.spec, {"kind": "sparse"}
+        if isinstance(spec, TicketSpec):
+            prune = replace(spec.prune, levels=level) if level else PruneSpec()  # dense: whatever follows
+            spec, kind = replace(spec, prune=prune), {}
         if data.is_own(spec.data.name):  # wherever the files lie: the digest says what is in them
             spec = replace(spec, data=replace(spec.data, name="own"))
         identity = {
@@ -113,6 +120,7 @@ class Experiment:
             "branch": branch,
             "seeds": list(seeds),
             "copies": copies,
+            **kind,
         }
         if ":" in spec.model:
             identity["model_code"] = provenance.code_digest(models.builder(spec.model))
@@ -155,6 +163,9 @@ class Experiment:
         training.run(save, progress, lambda n, step: _warn(run, *start.replicates[n], step, self.spec.train.lr))
         population = training.population
         run.folder.write_tensors("final", tensorfiles.pack_states(population.states, population.masks))
+        if training.dynamics:
+            moments = torch.tensor([begin, *training.dynamics.moments])
+            run.folder.write_tensors("topology", {"steps": moments, "kept": training.kept})
         if training.snapshot:
             run.folder.write_tensors("rewind", training.snapshot)
         replicates = [self._outcome(training, n, *pair) for n, pair in enumerate(start.replicates)]
@@ -170,9 +181,13 @@ class Experiment:
     def training(self, start: Start, begin: int, snapshot: int | None = None, duration: str = "") -> Training:
         """A training run of this experiment; with a `duration` of its own, one that evaluates only at its ends."""
         train = replace(self.spec.train, duration=duration, evaluate_every=duration) if duration else self.spec.train
-        population = Population(self.model, start.states, start.masks, train, self.device)
+        changes = self.dynamics if start.masks and not duration else None
+        population = Population(
+            self.model, start.states, start.masks, train, self.device, dynamic=bool(changes and changes.moments),
+            dense_momentum=bool(changes and changes.dense_momentum),
+        )  # fmt: skip
         seeds = [seed for seed, _ in start.replicates]
-        return Training(population, self._on_device, train, seeds, start=begin, snapshot_at=snapshot)
+        return Training(population, self._on_device, train, seeds, start=begin, snapshot_at=snapshot, dynamics=changes)
 
     @cached_property
     def _on_device(self) -> DataSet:
@@ -180,8 +195,10 @@ class Experiment:
 
     def _outcome(self, training: Training, n: int, seed: int, copy: int) -> dict[str, Any]:
         step = training.diverged[n] if training.diverged[n] >= 0 else None
-        kept = sum(int(mask[n].sum()) for mask in training.population.masks.values())
-        size = sum(mask[n].numel() for mask in training.population.masks.values())
+        masks = training.population.masks
+        dense = sum(size for name, size in self.sizes.items() if name not in masks)  # no mask: dense
+        kept = dense + sum(int(mask[n].sum()) for mask in masks.values())
+        size = sum(self.sizes.values())
         return {"seed": seed, "copy": copy, "kept": kept, "density": kept / size, "diverged_at": step}
 
     def _try(self, network: nn.Module) -> None:

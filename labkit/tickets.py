@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,11 +9,10 @@ import torch
 from torch import Tensor
 
 from labkit import masks as mask_sets
-from labkit.cost import estimate
+from labkit.computation import checked_seeds, compute_all
 from labkit.experiment import Experiment
 from labkit.masks import Masks
 from labkit.names import choose, whole
-from labkit.progress import Progress
 from labkit.provenance import code_digest
 from labkit.pruning import keep_counts, prune_global, prune_layers, surviving
 from labkit.randomness import generator
@@ -100,7 +98,7 @@ def find_tickets(spec: TicketSpec, seeds: Iterable[int], *, root: Path | None = 
         OSError: if the run folder cannot be written.
         RuntimeError: if every network diverged.
     """
-    seeds = _seeds(seeds)
+    seeds = checked_seeds(seeds)
     experiment = Experiment(spec, root)
     levels = range(spec.prune.levels + 1)
     runs = {level: Run(experiment.folder(level, TICKET, seeds), TICKET, level) for level in levels}
@@ -116,7 +114,7 @@ def find_tickets(spec: TicketSpec, seeds: Iterable[int], *, root: Path | None = 
     def begin(level: int) -> int:
         return experiment.rewind if level else 0
 
-    _compute_all(experiment, runs, start, begin)
+    compute_all(experiment, runs, start, begin, TITLES[TICKET])
     return Runs(TICKET, runs, experiment)
 
 
@@ -204,41 +202,8 @@ def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Itera
         masks = {key: mask[alive].repeat_interleave(per_seed, 0) for key, mask in run.start()[1].items()}
         return control(experiment, masks, replicates, level)
 
-    _compute_all(experiment, runs, start, lambda level: experiment.rewind)
+    compute_all(experiment, runs, start, lambda level: experiment.rewind, TITLES.get(name, name))
     return Runs(name, runs, experiment)
-
-
-def _compute_all(
-    experiment: Experiment, runs: Mapping[int, Run], start: Callable[[int], Start], begin: Callable[[int], int]
-) -> None:
-    todo = {level: run for level, run in runs.items() if not run.folder.done()}
-    for level in runs.keys() - todo.keys():
-        experiment.tell_divergence(runs[level])
-    if not todo:
-        return
-    for run in todo.values():
-        run.folder.prepare()
-    first = next(iter(todo.values()))
-    networks = len(first.folder.identity["seeds"]) * first.folder.identity["copies"]
-    steps = {level: (experiment.iterations - begin(level)) * networks for level in todo}
-    progress = Progress(TITLES.get(first.branch, first.branch), sum(steps.values()))
-    progress.say(estimate(experiment, start(first.level), list(todo.values()), experiment.rewind))
-    trained = 0
-    for level, run in todo.items():
-        trained += steps[level]
-        experiment.compute(run, partial(start, level), begin(level), partial(_show, progress, level, trained))
-    progress.close()
-
-
-def _show(progress: Progress, level: int, end: int, left: int) -> None:
-    progress(end - left, f"level {level}")
-
-
-def _seeds(seeds: Iterable[int]) -> list[int]:
-    found = [whole("a seed", seed) for seed in seeds]
-    if not found or len(set(found)) < len(found):
-        raise ValueError(f"seeds are {found}: give at least one, each once")
-    return found
 
 
 def _alive(run: Run) -> list[int]:

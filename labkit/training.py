@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from labkit.concurrency import Flag, Workers, numbers, shared, workers
 from labkit.data import AUGMENTATIONS, BatchOrder, DataSet
 from labkit.device import precision
+from labkit.dynamics import Dynamics, kept
 from labkit.names import choose
 from labkit.population import Population
 from labkit.randomness import derive, generator
@@ -54,6 +55,7 @@ class Training:
         seeds: one a replicate; batches (and dropout, if any) are drawn from it.
         start: the first step; schedules and data order begin there too.
         snapshot_at: keep a copy of the states as they are at this step (the rewinding point).
+        dynamics: how masks change; the population must be `dynamic` if they do.
 
     Raises:
         ValueError: if the numbers do not fit together.
@@ -61,7 +63,7 @@ class Training:
 
     def __init__(
         self, population: Population, data: DataSet, spec: TrainSpec, seeds: Sequence[int],
-        *, start: int = 0, snapshot_at: int | None = None,
+        *, start: int = 0, snapshot_at: int | None = None, dynamics: Dynamics | None = None,
     ):  # fmt: skip
         self.population, self.spec, self.seeds = population, spec, list(seeds)
         self.data = data = data.to(population.device)
@@ -82,6 +84,12 @@ class Training:
         schedule = piecewise(spec.lr, drops, spec.lr_drop_factor) if drops else constant(spec.lr)
         self.lr = warmup(schedule, steps(spec.lr_warmup))
         self.orders = [BatchOrder(data.size("train"), spec.batch_size, seed, population.device) for seed in self.seeds]
+        self.dynamics = dynamics
+        updates = len(dynamics.moments) if dynamics else 0
+        # active weights of each masked layer, at the start and after each update
+        self.kept = shared(torch.zeros(population.size, updates + 1, len(population.masks), dtype=torch.int64))
+        for replicate in range(population.size):
+            self.kept[replicate] = torch.tensor(kept(population, replicate), dtype=torch.int64)
         self.augment = AUGMENTATIONS[choose("augmentation", spec.augment, AUGMENTATIONS)]
         self.snapshot_at = snapshot_at
         self.snapshot = {} if snapshot_at is None else {name: shared(s) for name, s in population.states.items()}
@@ -101,7 +109,7 @@ class Training:
             f"loop/{name}": torch.tensor(values.tolist(), dtype=torch.float64)
             for name, values in self._counters().items()
         }
-        return found | {"loop/history": self.history}
+        return found | {"loop/history": self.history, "loop/kept": self.kept}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave."""
@@ -109,6 +117,7 @@ class Training:
         for name, state in self.snapshot.items():
             state.copy_(tensors[f"snapshot/{name}"])
         self.history.copy_(tensors["loop/history"])
+        self.kept.copy_(tensors["loop/kept"])
         for name, values in self._counters().items():
             for replicate, value in enumerate(tensors[f"loop/{name}"].tolist()):
                 values[replicate] = type(values[replicate])(value)
@@ -219,7 +228,14 @@ class Training:
             if self._draws:
                 torch.manual_seed(derive(self.seeds[replicate], "layers", step))
             inputs, labels = self.batch(replicate, step)
-            self._unread[replicate].append(self.population.step(replicate, inputs, labels, self.lr(step)))
+            update = self.dynamics.due(step) if self.dynamics else None
+            if self.dynamics is None or update is None:
+                result = self.population.step(replicate, inputs, labels, self.lr(step))
+            else:
+                batch, seed = (inputs, labels), self.seeds[replicate]
+                result = self.dynamics.update(self.population, replicate, step, batch, seed)
+                self.kept[replicate, update + 1 :] = torch.tensor(kept(self.population, replicate))
+            self._unread[replicate].append(result)
             self._step[replicate] = step + 1
             if len(self._unread[replicate]) >= UNREAD_STEPS[self.population.device.type]:
                 self._read(replicate)

@@ -1,5 +1,7 @@
 """Layers 0 and 1: names, steps, masks, schedules, randomness, scores."""
 
+import math
+
 import pytest
 import torch
 
@@ -97,6 +99,30 @@ def test_warmup_and_cosine_end_where_they_should():
     assert [warm(step) for step in range(6)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4, 0.4])
     drop = schedules.cosine(0.3, until=100)
     assert (drop(0), drop(50), drop(100), drop(500)) == pytest.approx((0.3, 0.15, 0, 0))
+
+
+def test_cosine_is_rigl_s():
+    drop = schedules.cosine(0.3, until=65_918)
+    for step in (0, 100, 21_973, 32_959, 65_900):
+        assert drop(step) == pytest.approx(0.3 / 2 * (1 + math.cos(step * math.pi / 65_918)), rel=1e-12)
+    assert drop(0) == 0.3 and drop(65_918) == 0.0 == drop(87_890), "zero at the end, and after it, exactly"
+    assert all(drop(step) > drop(step + 100) for step in range(0, 65_800, 100))
+    with pytest.raises(ValueError, match="until is 0"):
+        schedules.cosine(0.3, until=0)
+
+
+def test_cubic_is_zhu_and_gupta_s():
+    begin, every, times, initial, final = 700, 100, 652, 0.0, 0.9
+    density = schedules.cubic(1 - initial, 1 - final, begin, begin + times * every)
+    for t in range(begin, begin + times * every + 1, every):  # their equation 1, for sparsities
+        sparsity = final + (initial - final) * (1 - (t - begin) / (times * every)) ** 3
+        assert 1 - density(t) == pytest.approx(sparsity, abs=1e-12)
+    assert density(0) == density(700) == 1.0
+    assert density(begin + times * every) == density(10**6) == pytest.approx(0.1, abs=1e-15)
+    half = schedules.cubic(0.8, 0.2, begin=10, until=20)
+    assert (half(15), half(18)) == pytest.approx((0.2 + 0.6 / 8, 0.2 + 0.6 * 0.008))
+    with pytest.raises(ValueError, match="until is 10: gradual pruning must end after it begins, at 10"):
+        schedules.cubic(1.0, 0.1, begin=10, until=10)
 
 
 def test_streams_differ_by_seed_purpose_and_position():

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from labkit import models
+from labkit.models.wide_resnet import WideResNet
 
 
 def test_lenet_counts():
@@ -21,6 +22,8 @@ def test_lenet_counts():
         ("conv_6", 2_261_184, 1_144_512, 2_262_602),
         ("vgg19", 20_024_000, 20_018_880, 20_035_018),
         ("resnet20", 270_896, 270_256, 272_474),
+        ("wrn_22_2", 1_076_912, 1_075_632, 1_079_642),
+        ("resnet50", 23_467_712, 23_447_232, 23_520_842),
     ],
 )
 def test_convolutional_counts(name, weights, convolutions, parameters):
@@ -36,10 +39,57 @@ def test_convolutional_counts(name, weights, convolutions, parameters):
         models.build(name, {"width": 0})
 
 
+def test_resnet50_of_cifar_100():
+    network = models.build("resnet50", {"classes": 100})
+    assert sum(p.numel() for p in network.parameters()) == 23_705_252
+    assert sum(dict(network.named_parameters())[name].numel() for name in models.prunable(network)) == 23_652_032
+    assert models.prunable(network)[0] == "stem.0.weight" and len(models.prunable(network)) == 54
+    assert sum(layer.stride == (2, 2) for layer in network.modules() if isinstance(layer, nn.Conv2d)) == 6
+    assert not [layer for layer in network.modules() if isinstance(layer, nn.MaxPool2d)]
+
+
+def test_zero_last_norms_make_blocks_start_as_their_shortcuts():
+    block = models.build("resnet50", {"width": 0.0625, "zero_last_norm": True}).blocks[1]
+    inputs = torch.rand(2, 16, 4, 4)  # not negative: the block's last ReLU lets it through
+    assert torch.equal(block(inputs), inputs)
+    plain = models.build("resnet50", {"width": 0.0625})
+    assert all((layer.weight == 1).all() for layer in plain.modules() if isinstance(layer, nn.BatchNorm2d))
+
+
+def test_wide_block_by_hand():
+    first, second = models.build("wrn_22_2", {"width": 0.125}).eval().blocks[:2]
+    inputs = torch.randn(2, 2, 6, 6)
+    active = first.norm1(inputs).relu()
+    expected = first.conv2(first.norm2(first.conv1(active)).relu()) + first.shortcut(active)
+    assert torch.equal(first(inputs), expected), "a 1x1 shortcut sees the normalised input"
+    assert second.shortcut is None
+    with torch.no_grad():
+        second.conv2.weight.zero_()
+    assert torch.equal(second(expected), expected), "otherwise the input itself is passed on"
+    assert len(models.prunable(models.build("wrn_22_2"))) == 23
+    with pytest.raises(ValueError, match="depth is 21"):
+        WideResNet(21, 2)
+
+
+@pytest.mark.parametrize("name", ["wrn_22_2", "resnet50"])
+def test_own_initialisation_is_fan_out_normal(name):
+    network = models.build(name, {"width": 0.5}, seed=1)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 10_000:
+            fan_out = layer.weight.shape[0] * layer.weight[0, 0].numel()
+            assert layer.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.04)
+    assert not network.classifier.bias.any()
+    again, other = (models.build(name, {"width": 0.5}, seed).state_dict() for seed in (1, 2))
+    key = models.prunable(network)[0]
+    assert torch.equal(again[key], network.state_dict()[key]) and not torch.equal(other[key], again[key])
+
+
 def test_dropout_is_a_parameter():
     network = models.build("conv_2", {"width": 0.125, "dropout": 0.5})
     assert [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)] == [0.5]
     assert not [layer for layer in models.build("conv_2").modules() if isinstance(layer, nn.Dropout)]
+    wide = models.build("wrn_22_2", {"width": 0.125, "dropout": 0.3})
+    assert [layer.p for layer in wide.modules() if isinstance(layer, nn.Dropout)] == [0.3] * 9
     with pytest.raises(ValueError, match="dropout is 50: .*write 0.5"):
         models.build("conv_2", {"dropout": 50})
 

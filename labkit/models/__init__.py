@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from labkit.models.conv import conv_2, conv_4, conv_6
 from labkit.models.lenet import LeNet300100
 from labkit.models.resnet import ResNet20
+from labkit.models.resnet50 import ResNet50
 from labkit.models.vgg import VGG19
+from labkit.models.wide_resnet import wrn_22_2
 from labkit.names import choose
 from labkit.randomness import derive, generator
 
@@ -23,6 +25,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "conv_6": conv_6,
     "vgg19": VGG19,
     "resnet20": ResNet20,
+    "resnet50": ResNet50,
+    "wrn_22_2": wrn_22_2,
 }
 
 _PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

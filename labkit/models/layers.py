@@ -1,5 +1,7 @@
 """What several families of networks share."""
 
+from torch import nn
+
 from labkit.names import fraction
 
 
@@ -21,3 +23,16 @@ def check_dropout(dropout: float) -> float:
         ValueError: outside that range.
     """
     return fraction("dropout", dropout, zero=True)
+
+
+def fan_out_normal(model: nn.Module) -> None:
+    """Convolutions normal, std = sqrt(2 / (kernel area * out channels)), and biases of linear layers 0.
+
+    He et al. 2015, "Delving deep into rectifiers", section 2.2, backward case. Draws from the ambient generator, which
+    `models.build` seeds.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(layer, nn.Linear) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)

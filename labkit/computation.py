@@ -1,0 +1,58 @@
+"""Runs computed one after another: those that are not done yet, with their cost told first."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from labkit.cost import estimate
+from labkit.experiment import Experiment
+from labkit.names import whole
+from labkit.progress import Progress
+from labkit.runs import Run, Start
+
+
+def compute_all(
+    experiment: Experiment, runs: Mapping[int, Run], start: Callable[[int], Start], begin: Callable[[int], int],
+    title: str,
+) -> None:  # fmt: skip
+    """Compute the runs that are not done, level by level, with their cost told first and one line of progress.
+
+    Args:
+        experiment: whose runs they are.
+        runs: by level.
+        start: level -> where its run starts; called when its turn comes.
+        begin: level -> the first step of its training.
+        title: what progress is called.
+    """
+    todo = {level: run for level, run in runs.items() if not run.folder.done()}
+    for level in runs.keys() - todo.keys():
+        experiment.tell_divergence(runs[level])
+    if not todo:
+        return
+    for run in todo.values():
+        run.folder.prepare()
+    first = next(iter(todo.values()))
+    networks = len(first.folder.identity["seeds"]) * first.folder.identity["copies"]
+    steps = {level: (experiment.iterations - begin(level)) * networks for level in todo}
+    progress = Progress(title, sum(steps.values()))
+    progress.say(estimate(experiment, start(first.level), list(todo.values()), experiment.rewind))
+    trained = 0
+    for level, run in todo.items():
+        trained += steps[level]
+        experiment.compute(run, partial(start, level), begin(level), partial(_show, progress, level, trained))
+    progress.close()
+
+
+def _show(progress: Progress, level: int, end: int, left: int) -> None:
+    progress(end - left, f"level {level}")
+
+
+def checked_seeds(seeds: Iterable[int]) -> list[int]:
+    """Seeds as a list.
+
+    Raises:
+        ValueError: if there is none, one twice, or one that is not a whole number from 0.
+    """
+    found = [whole("a seed", seed) for seed in seeds]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"seeds are {found}: give at least one, each once")
+    return found

@@ -1,0 +1,90 @@
+"""When masks change in training, and how: mask updates as the training loop asks for them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from labkit import topology
+from labkit.population import Population
+from labkit.pruning import prune_global
+from labkit.randomness import generator
+from labkit.schedules import cosine, cubic
+from labkit.sparse_specs import FIXED, GRADUAL, TopologySpec
+from labkit.steps import Step
+
+MOMENTUM = ("momentum_buffer", "exp_avg")
+
+
+def moments(every: int, begin: int, until: int) -> list[int]:
+    """Steps t, counted from 0, that are updates: (t + 1) divisible by `every`, begin <= t < until.
+
+    >>> moments(every=3, begin=0, until=9)
+    [2, 5, 8]
+    """
+    return [step for step in range(every - 1, until, every) if step >= begin]
+
+
+class Dynamics:
+    """Mask updates of a run. An update takes the place of the optimiser step (Evci et al. 2020, Algorithm 1).
+
+    Args:
+        spec: the method and its schedule.
+        total: iterations of the run.
+        epoch: iterations of an epoch.
+
+    Raises:
+        ValueError: if the schedule does not fit into the run.
+    """
+
+    def __init__(self, spec: TopologySpec, total: int, epoch: float):
+        self.spec = spec
+        every, begin, until = (
+            Step.parse(moment).iterations(epoch=epoch, run=total) for moment in (spec.every, spec.begin, spec.until)
+        )
+        if not 0 <= begin < until <= total or every < 1:
+            raise ValueError(
+                f"mask updates from {spec.begin} to {spec.until}, every {spec.every}, do not fit {total} iterations"
+            )
+        self.moments = [] if spec.method in FIXED else moments(every, begin, until)
+        self._place = {step: position for position, step in enumerate(self.moments)}
+        self.drop_fraction = cosine(spec.rate, until)
+        self.target = cubic(1.0, spec.density, begin, self.moments[-1] if self.moments else until)
+
+    @property
+    def dense_momentum(self) -> bool:
+        """Whether the momentum of masked weights is kept."""
+        return self.spec.method in topology.METHODS and topology.METHODS[self.spec.method].dense_momentum
+
+    def due(self, step: int) -> int | None:
+        """Which update a step is, counted from 0; None if it is an ordinary step."""
+        return self._place.get(step)
+
+    def update(self, population: Population, index: int, step: int, batch: Sequence[Tensor], seed: int) -> Tensor:
+        """Change the masks of one replicate; returns what `Population.step` returns, of the network before.
+
+        Weights that stay are not touched, nor is their optimiser state.
+        """
+        result, gradients = population.gradients(index, *batch)
+        weights = {name: population.states[name][index] for name in population.masks}
+        masks = {name: mask[index] for name, mask in population.masks.items()}
+        if self.spec.method == GRADUAL:
+            size = sum(mask.numel() for mask in masks.values())
+            left = sum(int(mask.sum()) for mask in masks.values())
+            keep = min(left, round(self.target(step) * size))
+            pruned = prune_global(masks, {name: weight.abs() for name, weight in weights.items()}, keep)
+            moved = {name: (mask, torch.zeros_like(mask)) for name, mask in pruned.items()}
+        else:
+            slot = next((population.slots[name] for name in MOMENTUM if name in population.slots), {})
+            moved = topology.update(
+                topology.METHODS[self.spec.method], self.drop_fraction(step), weights, masks, gradients,
+                {name: slot[name][index] for name in masks if name in slot}, generator(seed, "grow", step),
+                regrow=self.spec.regrow,
+            )  # fmt: skip
+        population.rewire(index, moved, reset_regrown=self.spec.reset_regrown)
+        return result
+
+
+def kept(population: Population, index: int) -> list[int]:
+    """Active weights of each masked layer of a replicate."""
+    return [int(mask[index].sum()) for mask in population.masks.values()]

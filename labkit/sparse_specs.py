@@ -1,0 +1,91 @@
+"""Specs of sparse training from the start: which masks a network begins with, and how they change."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from labkit.allocation import ALLOCATIONS
+from labkit.names import choose, fraction
+from labkit.specs import DataSpec, TrainSpec, _Spec
+from labkit.steps import Step
+from labkit.topology import METHODS
+
+FIXED = ("dense", "static")
+GRADUAL = "gradual"
+
+
+@dataclass(frozen=True)
+class TopologySpec(_Spec):
+    """The masks of a network, from the first step to the last.
+
+    Attributes:
+        method: "dense" (no masks), "static" (drawn once), "gradual" (dense at first, then pruned globally by magnitude
+            along the cubic of Zhu & Gupta 2017), or a name of `labkit.topology.METHODS`.
+        density: of the masks: in each layer or overall as the allocation says; of gradual pruning, at the end.
+        allocation: a name of `labkit.allocation.ALLOCATIONS`: how density is shared out over layers at the start.
+        rate: share of the active weights dropped at the first update, in (0, 1); it falls along half a cosine to zero
+            at `until`.
+        every: distance of updates (a `Step`); it does not scale when training is made longer.
+        begin: the first update of gradual pruning (a `Step`).
+        until: no update at or after this moment (a `Step`).
+        regrow: whether weights that were just dropped may grow again.
+        reset_regrown: whether those start at zero, as all grown weights do.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    method: str = "rigl"
+    density: float = 0.1
+    allocation: str = "uniform"
+    rate: float = 0.3
+    every: str = "100it"
+    begin: str = "0it"
+    until: str = "0.75run"
+    regrow: bool = True
+    reset_regrown: bool = True
+
+    def __post_init__(self) -> None:
+        choose("method", self.method, [*FIXED, GRADUAL, *METHODS])
+        choose("allocation", self.allocation, ALLOCATIONS)
+        self._become("density", fraction("density", self.density, one=True))
+        self._become("rate", fraction("rate", self.rate))
+        for name in ("every", "begin", "until"):
+            self._become(name, str(Step.parse(getattr(self, name))))
+        if Step.parse(self.every).amount <= 0:
+            raise ValueError(f"every is {self.every!r}: it must be positive")
+        for name in ("regrow", "reset_regrown"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}: it must be true or false")
+
+
+@dataclass(frozen=True)
+class SparseSpec(_Spec):
+    """An experiment of sparse training: model, data, training, and the masks from start to end.
+
+    Attributes:
+        model: a name of `labkit.models.MODELS` or your own "package.module:function".
+        model_options: keyword arguments of the model.
+        data: a `DataSpec`, or just the name of a data set.
+        train: a `TrainSpec`.
+        topology: a `TopologySpec`.
+        init: a name of `labkit.models.INITS`.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    model: str = "lenet_300_100"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    data: DataSpec = DataSpec()  # noqa: RUF009 - frozen
+    train: TrainSpec = TrainSpec()  # noqa: RUF009 - frozen
+    topology: TopologySpec = TopologySpec()
+    init: str = "own"
+
+    __hash__ = _Spec.__hash__
+
+    def __post_init__(self) -> None:
+        self._nest("data", DataSpec, shorthand="name")
+        self._nest("train", TrainSpec)
+        self._nest("topology", TopologySpec)
+        self._become("model_options", dict(self.model_options))
