@@ -52,8 +52,11 @@ class SparseRun:
 
     def densities(self) -> pd.DataFrame:
         """Active weights as masks changed: seed, step (updates done before it), layer, kept, size."""
+        masked = self.run.final()[1]
+        if not masked:
+            return pd.DataFrame(columns=["seed", "step", "layer", "kept", "size"])
         found = self.run.folder.read_tensors("topology")
-        layers = [name for name in self.experiment.prunable if name in self.run.final()[1]]
+        layers = [name for name in self.experiment.prunable if name in masked]
         steps = [int(found["steps"][0]), *(int(step) + 1 for step in found["steps"][1:])]
         return pd.DataFrame(
             [
@@ -143,9 +146,8 @@ def train_sparse(
             return Start(states, _drawn(experiment, seeds), replicates)
         given = masks.final_masks()
         positions = [masks.run.seeds.index(seed) for seed in seeds]
-        return Start(
-            states, {name: given[name][positions] for name in experiment.prunable if name in given}, replicates
-        )
+        layers = [name for name in experiment.prunable if name in given]
+        return Start(states, {name: given[name][positions] for name in layers}, replicates)
 
     compute_all(experiment, {0: run}, start, lambda level: 0, f"{spec.topology.method} networks")
     return SparseRun(run, experiment, prior)
