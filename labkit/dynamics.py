@@ -87,4 +87,4 @@ class Dynamics:
 
 def kept(population: Population, index: int) -> list[int]:
     """Active weights of each masked layer of a replicate."""
-    return [int(mask[index].sum()) for mask in population.masks.values()]
+    return [int(mask[index].count_nonzero()) for mask in population.masks.values()]

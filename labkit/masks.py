@@ -40,11 +40,23 @@ def keep_top(scores: Tensor, keep: int) -> Tensor:
         raise ValueError("a score is NaN: the network it was computed from has diverged")
     if keep == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
-    threshold = torch.kthvalue(flat, flat.numel() - keep + 1).values
+    threshold = _largest(flat, keep)
     mask = flat > threshold
-    ties = (flat == threshold).nonzero().squeeze(1)
-    mask[ties[: keep - int(mask.sum())]] = True
+    missing = keep - int(mask.count_nonzero())
+    mask[(flat == threshold).nonzero().squeeze(1)[:missing]] = True
     return mask.reshape(scores.shape)
+
+
+def _largest(flat: Tensor, rank: int) -> Tensor:
+    """The value of the given rank, 1 for the largest."""
+    if flat.dtype == torch.float32:
+        flat = flat[flat > -torch.inf]  # equal values make selection slow
+        if rank > flat.numel():
+            return flat.new_tensor(-torch.inf)
+        if flat.device.type == "cpu":  # NumPy selects ten times as fast
+            place = flat.numel() - rank
+            return flat.new_tensor(np.partition(flat.numpy(), place)[place])
+    return torch.kthvalue(flat, flat.numel() - rank + 1).values
 
 
 def apply(masks: Mapping[str, Tensor], *trees: Mapping[str, Tensor]) -> None:

@@ -88,4 +88,8 @@ class SparseSpec(_Spec):
         self._nest("data", DataSpec, shorthand="name")
         self._nest("train", TrainSpec)
         self._nest("topology", TopologySpec)
+        method = METHODS.get(self.topology.method)
+        by_momentum = method is not None and "momentum" in (method.grow, method.redistribute)
+        if by_momentum and self.train.optimizer == "sgd" and not self.train.momentum:
+            raise ValueError(f"{self.topology.method} needs a momentum above 0: it looks at the momentum of weights")
         self._become("model_options", dict(self.model_options))

@@ -65,13 +65,13 @@ def drop_and_grow(
     >>> survived.tolist(), grown.tolist()
     ([True, False, True, False], [False, False, False, True])
     """
-    active = int(mask.sum())
+    active = int(mask.count_nonzero())
     if not 0 <= drop <= active or not 0 <= grow <= mask.numel() - active + drop:
         raise ValueError(f"a layer of {mask.numel()} weights, {active} active, cannot drop {drop} and grow {grow}")
     kept = keep_top(weight.abs().masked_fill(~mask, -torch.inf), active - drop)
     barred = kept if regrow else kept | mask
     scores = score.masked_fill(barred, -torch.inf)
-    free = int((~barred).sum())
+    free = int((~barred).count_nonzero())
     grown = keep_top(scores, min(grow, free))
     if grow > free:  # nothing else is left
         grown |= keep_top(weight.abs().masked_fill(~(mask & ~kept), -torch.inf), grow - free)
@@ -140,7 +140,7 @@ def update(
     """
     if "momentum" in (method.grow, method.redistribute) and not all(name in momenta for name in masks):
         raise ValueError("this method grows or redistributes by momentum: train with SGD and momentum above 0")
-    active = {name: int(mask.sum()) for name, mask in masks.items()}
+    active = {name: int(mask.count_nonzero()) for name, mask in masks.items()}
     shared = method.redistribute != "none"
     moving = [name for name, mask in masks.items() if shared or active[name] < mask.numel()]
     drops = {name: int(fraction * active[name]) for name in moving}
