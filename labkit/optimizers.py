@@ -4,12 +4,15 @@ The learning rate is a tensor (float32, no dimensions), so that a captured step 
 
 State lives in "slots", lists of tensors of the parameters' shapes (and, for Adam, the step counts), so that it can be
 stacked over replicates, masked, saved and restored like the weights.
+
+The fused kernels walk through memory without a look at strides, and autograd may hand over a gradient in another order
+than its weight (of a convolution whose images are channels-last, for one): gradients are brought into their weights'.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, empty_like
 from torch.optim.adam import adam as _adam_step
 from torch.optim.sgd import sgd as _sgd_step
 
@@ -25,8 +28,8 @@ def adam(
 ) -> None:
     """Adam (Kingma & Ba 2015, Algorithm 1; betas 0.9 and 0.999, epsilon 1e-8), L2 penalty added to the gradient."""
     _adam_step(
-        weights, gradients, slots["exp_avg"], slots["exp_avg_sq"], [], slots["step"], fused=True, amsgrad=False,
-        beta1=0.9, beta2=0.999, lr=lr, weight_decay=decay, eps=1e-8, maximize=False,
+        weights, _laid_out(gradients, weights), slots["exp_avg"], slots["exp_avg_sq"], [], slots["step"],
+        fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=lr, weight_decay=decay, eps=1e-8, maximize=False,
     )  # fmt: skip
 
 
@@ -36,9 +39,16 @@ def sgd(
     """SGD with (Nesterov) momentum as in Sutskever et al. 2013, the learning rate outside the momentum."""
     buffers: list[Any] = slots.get("momentum_buffer") or [None] * len(weights)
     _sgd_step(
-        weights, gradients, buffers, fused=True, weight_decay=decay, momentum=spec.momentum, lr=lr,
+        weights, _laid_out(gradients, weights), buffers, fused=True, weight_decay=decay, momentum=spec.momentum, lr=lr,
         dampening=0.0, nesterov=spec.nesterov, maximize=False,
     )  # fmt: skip
+
+
+def _laid_out(gradients: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
+    return [
+        gradient if gradient.stride() == weight.stride() else empty_like(weight).copy_(gradient)
+        for gradient, weight in zip(gradients, weights, strict=True)
+    ]
 
 
 OPTIMIZERS: dict[str, Update] = {"adam": adam, "sgd": sgd}

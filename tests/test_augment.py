@@ -99,6 +99,7 @@ def test_every_augmentation(name, digits):
     function, images = augment.AUGMENTATIONS[name], noise(40)
     found = function(images, generator(0, "augment", 3))
     assert found.shape == images.shape and found.dtype == torch.uint8
+    assert name == "none" or found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(found, function(images, generator(0, "augment", 3)))
     assert name == "none" or not torch.equal(found, function(images, generator(0, "augment", 4)))
     inputs, _ = digits.inputs("train", torch.arange(10), lambda batch: function(batch, generator(0, "augment")))

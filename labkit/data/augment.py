@@ -1,6 +1,7 @@
 """Augmentation as tensor operations on the device, on uint8 images, each image with its own draw.
 
 Draws come from a generator on the CPU, and pixels are moved or mixed in whole numbers: CPU and GPU agree bit for bit.
+What is cropped lies channels-last in memory.
 """
 
 import math
@@ -119,7 +120,8 @@ def resize_boxes(images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
     ahead, behind = (mixed[index, columns] for columns in (x, x_next))
     mixed = ahead * (2 * width - right)[:, :, None, None] + behind * right[:, :, None, None]
     whole = 4 * height * width
-    return ((mixed + whole // 2) // whole).to(torch.uint8).permute(0, 3, 2, 1)
+    found = ((mixed + whole // 2) // whole).to(torch.uint8)  # (B, W, H, C)
+    return found.permute(0, 3, 2, 1).contiguous(memory_format=torch.channels_last)
 
 
 def _taps(start: Tensor, length: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
