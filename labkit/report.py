@@ -23,6 +23,7 @@ from labkit.results import draw_svg
 from labkit.store import runs_folder
 
 PLOTLY = "application/vnd.plotly.v1+json"
+MAIN = ("00_quickstart", "lth_figure_1", "lth_figure_3", "lth_normalisation")  # what `reproduce` runs unasked
 VERDICT_TAG = "nbval-check-output"
 
 
@@ -136,14 +137,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m labkit.report", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("action", choices=["reproduce", "refresh"])
-    parser.add_argument("names", nargs="*", help="notebooks; default: all")
+    parser.add_argument("names", nargs="*", help='notebooks, or "all"; default: the main ones to reproduce')
     parser.add_argument("--preset", default="smoke", help=f"one of {', '.join(PRESETS)}")
     arguments = parser.parse_intermixed_args()
     try:
         choose("preset", arguments.preset, PRESETS)
-        names = [choose("notebook", name, notebooks()) for name in arguments.names] or list(notebooks())
+        names = [choose("notebook", name, [*notebooks(), "all"]) for name in arguments.names]
+        if "all" in names or (not names and arguments.action == "refresh"):
+            names = list(notebooks())
     except ValueError as error:
         parser.error(str(error))
+    names = names or list(MAIN)
     return reproduce(names, arguments.preset) if arguments.action == "reproduce" else refresh(names)
 
 
