@@ -106,7 +106,8 @@ class TrainSpec(_Spec):
         weight_decay: L2 penalty added to the gradient of linear and convolution weights, not of biases and norms.
         lr_drops: moments (`Step`s) at which the learning rate is multiplied by `lr_drop_factor`.
         lr_warmup: linear warm-up from 0 (a `Step`).
-        augment: a name of `labkit.data.AUGMENTATIONS`: "none", or "crop_flip" (padding 4).
+        augment: a name of `labkit.data.AUGMENTATIONS`: "none", "crop_flip" (padding 4), "reflect_crop_flip" or
+            "resized_crop_flip".
         label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
         precision: a name of `labkit.device.PRECISIONS`, of matrix products and convolutions.
         evaluate_every: distance of evaluations on validation and test data (a `Step`).

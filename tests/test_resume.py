@@ -72,7 +72,7 @@ def uninterrupted(tmp_path_factory, request):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_killed_and_resumed_is_bitwise_equal(uninterrupted, tmp_path, seed):
-    """The noisy network has batch norm, dropout, augmentation, momentum, a learning-rate schedule; "sparse" moving masks."""
+    """The noisy network has batch norm, dropout, augmentation, momentum and a schedule; the sparse one moving masks."""
     whole, seconds, network = uninterrupted
     moment = random.Random(seed).uniform(0.15, 0.7) * seconds
     for attempt in range(8):
@@ -85,9 +85,8 @@ def test_killed_and_resumed_is_bitwise_equal(uninterrupted, tmp_path, seed):
         if not finished:
             break
         moment /= 2  # the machine has become faster than it was
-    assert not finished and len(list(root.glob("*/result.json"))) < (1 if network == "sparse" else 3), (
-        "it was killed on its way"
-    )
+    done, all_done = len(list(root.glob("*/result.json"))), 1 if network == "sparse" else 3
+    assert not finished and done < all_done, "it was killed on its way"
     process = start(root, network)
     assert process.wait(300) == 0
     tensors, metrics = content(root)
