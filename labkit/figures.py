@@ -223,7 +223,15 @@ def compare_curves(evaluations: pd.DataFrame, *, lines: str, panels: str, title:
 
 
 def differences(
-    table: pd.DataFrame, *, x: str, y: str, lines: str, panels: str, title: str, axes: tuple[str, str]
+    table: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    lines: str,
+    panels: str,
+    title: str,
+    axes: tuple[str, str],
+    apart: Sequence[str] = (),
 ) -> go.Figure:
     """Differences over ordered categories, mean over seeds with bars from the lowest to the highest; zero is marked.
 
@@ -234,12 +242,13 @@ def differences(
         lines, panels: the columns that make lines and panels.
         title: the finding.
         axes: titles of the horizontal and the vertical axis, with units.
+        apart: categories that no line joins to the next.
     """
     values = list(table[panels].unique())
     figure = make_subplots(1, len(values), subplot_titles=values, shared_yaxes=True, horizontal_spacing=0.04)
     for column, value in enumerate(values, start=1):
         part = table[table[panels] == value]
-        order = list(part[x].unique())
+        order = [place for value in part[x].unique() for place in ((value, None) if value in apart else (value,))]
         for index, line in enumerate(table[lines].unique()):
             means = spread(part[part[lines] == line], [x], y).set_index(x).reindex(order)
             bars = {"array": means["max"] - means["mean"], "arrayminus": means["mean"] - means["min"]}

@@ -244,11 +244,12 @@ def test_differences_keep_the_order_of_their_categories():
         for start, values in (("warm", (1.0, 3.0)), ("0it", (-1.0, -2.0)))
         for seed, pp in enumerate(values)
     ]
-    figure = figures.differences(
-        pd.DataFrame(rows), x="start", y="pp", lines="other", panels="network", title="t", axes=("to", "pp")
-    )
+    names = {"x": "start", "y": "pp", "lines": "other", "panels": "network", "title": "t", "axes": ("to", "pp")}
+    figure = figures.differences(pd.DataFrame(rows), **names)
     assert list(figure.data[0].x) == ["warm", "0it"] and list(figure.data[0].y) == [2.0, -1.5]
     assert list(figure.data[0].error_y.array) == [1.0, 0.5]
+    broken = figures.differences(pd.DataFrame(rows), **names, apart=["warm"])
+    assert list(broken.data[0].x) == ["warm", None, "0it"], "no line between them"
 
 
 def test_progress_in_a_log_is_sparse(monkeypatch, capsys):
