@@ -109,33 +109,45 @@ TRAIN = Panel("train_accuracy_at_early_stop", "train_acc_at_early_stop", "Traini
               "training accuracy, %")  # fmt: skip
 
 
+def at_fraction(fraction: float, iterations: int) -> Panel:
+    """The panel of `metrics.at_fractions`' accuracy at a fraction of a run of so many iterations (LTH Figure 7)."""
+    heading = f"At iteration {round(fraction * iterations):,}"
+    return Panel(f"accuracy_at_{fraction:g}_of_run", "", heading, "test accuracy, %")
+
+
 def by_sparsity(
     table: pd.DataFrame,
     *,
     title: str,
     panels: Sequence[Panel] = (STOP, ACCURACY),
+    columns: int = 2,
     published: pd.DataFrame | None = None,
     longest: int | None = None,
+    dotted: str = "random",
 ) -> go.Figure:
-    """Early-stop iteration and accuracies over the weights left (LTH Figures 1 and 5).
+    """Early-stop iteration and accuracies over the weights left (LTH Figures 1 and 5 to 8).
 
     Args:
         table: what `metrics.outcomes` gave; with a column `network`, each network has a colour of its own.
         title: the finding.
-        panels: what to show, two a row.
+        panels: what to show.
+        columns: panels a row; with one row of more than two, they share the vertical axis.
         published: rows of the table "lth" for these architectures.
         longest: iterations of a run; published early stops beyond it are cut off.
+        dotted: branches whose name begins so are drawn as dotted lines.
     """
-    rows = (len(panels) + 1) // 2
-    figure = make_subplots(rows, 2, subplot_titles=[panel.heading for panel in panels], horizontal_spacing=0.12,
+    rows, shared = -(-len(panels) // columns), 2 < columns == len(panels)
+    figure = make_subplots(rows, columns, subplot_titles=[panel.heading for panel in panels], shared_yaxes=shared,
+                           horizontal_spacing=0.03 if shared else 0.12,
                            vertical_spacing=0.2 if rows > 1 else 0)  # fmt: skip
     low = float(table["percent_remaining"].min())
     for n, panel in enumerate(panels):
-        row, column = n // 2 + 1, n % 2 + 1
+        row, column = n // columns + 1, n % columns + 1
         if published is not None:
             _published_points(figure, published, panel, row, column, low, longest)
-        _measured_points(figure, table, panel, row, column)
-        figure.update_yaxes(title=panel.axis, row=row, col=column)
+        _measured_points(figure, table, panel, row, column, dotted)
+        if column == 1 or not shared:
+            figure.update_yaxes(title=panel.axis, row=row, col=column)
         if panel.factor == 1:
             figure.update_yaxes(rangemode="tozero", row=row, col=column)
         weights_axis(figure, row, column, low)
@@ -146,7 +158,7 @@ def by_sparsity(
     return figure
 
 
-def _measured_points(figure: go.Figure, table: pd.DataFrame, panel: Panel, row: int, column: int) -> None:
+def _measured_points(figure: go.Figure, table: pd.DataFrame, panel: Panel, row: int, column: int, dotted: str) -> None:
     architectures = list(table["network"].unique()) if "network" in table else [None]
     branches = sorted(table["branch"].unique(), key=[*NAMES, *table["branch"]].index)
     for number, network in enumerate(architectures):
@@ -162,7 +174,7 @@ def _measured_points(figure: go.Figure, table: pd.DataFrame, panel: Panel, row: 
                     x=line["percent_remaining"], y=panel.factor * line["mean"], name=name, legendgroup=name,
                     showlegend=(row, column) == (1, 1), mode="lines+markers", marker={"size": 6},
                     line={"color": COLOURS[number if network else index], "width": 2,
-                          "dash": "dot" if branch.startswith("random") else "solid"},
+                          "dash": "dot" if branch.startswith(dotted) else "solid"},
                     error_y=bars,
                 ), row, column,
             )  # fmt: skip
@@ -208,3 +220,47 @@ def compare_curves(evaluations: pd.DataFrame, *, lines: str, panels: str, title:
     figure.update_yaxes(range=[100 * floor, 100 * float(evaluations["test_accuracy"].max()) + 0.5])
     count = int(evaluations.groupby([lines, panels, "iteration"]).size().max())
     return finish(figure, title, f"lines: mean of {count} networks; bands: lowest to highest of them")
+
+
+def differences(
+    table: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    lines: str,
+    panels: str,
+    title: str,
+    axes: tuple[str, str],
+    apart: Sequence[str] = (),
+) -> go.Figure:
+    """Differences over ordered categories, mean over seeds with bars from the lowest to the highest; zero is marked.
+
+    Args:
+        table: a row a seed and category, in the order in which categories are to be shown.
+        x: the column of categories.
+        y: the column of differences.
+        lines, panels: the columns that make lines and panels.
+        title: the finding.
+        axes: titles of the horizontal and the vertical axis, with units.
+        apart: categories that no line joins to the next.
+    """
+    values = list(table[panels].unique())
+    figure = make_subplots(1, len(values), subplot_titles=values, shared_yaxes=True, horizontal_spacing=0.04)
+    for column, value in enumerate(values, start=1):
+        part = table[table[panels] == value]
+        order = [place for value in part[x].unique() for place in ((value, None) if value in apart else (value,))]
+        for index, line in enumerate(table[lines].unique()):
+            means = spread(part[part[lines] == line], [x], y).set_index(x).reindex(order)
+            bars = {"array": means["max"] - means["mean"], "arrayminus": means["mean"] - means["min"]}
+            figure.add_trace(
+                go.Scatter(
+                    x=order, y=means["mean"], name=str(line), legendgroup=str(line), showlegend=column == 1,
+                    mode="lines+markers", marker={"size": 8}, line={"color": COLOURS[index], "width": 2},
+                    error_y=bars | {"thickness": 1, "width": 3},
+                ), 1, column,
+            )  # fmt: skip
+        figure.update_xaxes(title=axes[0], type="category", row=1, col=column)
+    figure.add_hline(y=0, line={"color": "#888", "width": 1})
+    figure.update_yaxes(title=axes[1], row=1, col=1)
+    seeds = table.groupby([panels, lines, x])["seed"].nunique().max()
+    return finish(figure, title, f"points: mean of {seeds} seeds; bars: lowest to highest of them")

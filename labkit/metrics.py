@@ -7,8 +7,12 @@ over test data.
 from collections.abc import Sequence
 
 import pandas as pd
+import torch
 
-from labkit.tickets import TICKET, Runs
+from labkit.experiment import Experiment
+from labkit.pruning import keep_counts, surviving
+from labkit.specs import TicketSpec
+from labkit.tickets import TICKET, Runs, rates
 
 NETWORK = ["branch", "level", "seed", "copy"]
 
@@ -82,6 +86,53 @@ def paired(table: pd.DataFrame, control: str, level: int) -> pd.DataFrame:
     )
 
 
+def at_fractions(evaluations: pd.DataFrame, fractions: Sequence[float]) -> pd.DataFrame:
+    """What `outcomes` gives, and test accuracy at fixed fractions of the run (LTH Figures 7 and 8).
+
+    Args:
+        evaluations: what `curves` gave.
+        fractions: of the run's iterations, in (0, 1]; the last evaluation up to there counts.
+
+    Returns:
+        A row a network, with a column `accuracy_at_{fraction:g}_of_run` for each fraction.
+
+    Raises:
+        ValueError: for a fraction out of range, or before a network's first evaluation.
+    """
+    table = outcomes(evaluations).set_index(NETWORK)
+    kept = evaluations[~evaluations["diverged"]].sort_values([*NETWORK, "iteration"])
+    for fraction in fractions:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"fraction {fraction!r} of the run: it must lie in (0, 1]")
+        until = kept[kept["iteration"] <= round(fraction * kept["iteration"].max())].groupby(NETWORK).tail(1)
+        if len(until) < len(table):
+            raise ValueError(f"some networks were not evaluated up to {fraction:g} of the run: they started later")
+        table[f"accuracy_at_{fraction:g}_of_run"] = until.set_index(NETWORK)["test_accuracy"]
+    return table.reset_index()
+
+
+def ticket_minus(table: pd.DataFrame, other: str, value: str = "accuracy_at_end") -> pd.Series:
+    """Each seed's ticket minus its own controls (their mean) or its dense network, percentage points.
+
+    Args:
+        table: what `outcomes` or `at_fractions` gave.
+        other: a branch, or "dense" for level 0 of the same seed.
+        value: a column of accuracies.
+
+    Returns:
+        By level (from 1) and seed; levels at which only one of the two was trained are left out.
+    """
+    mean = table.groupby(["branch", "level", "seed"])[value].mean()
+    tickets = mean.get(TICKET, mean.iloc[:0].droplevel("branch"))
+    if other == "dense":
+        dense = tickets.xs(0, level="level")
+        controls = dense.reindex(tickets.index.get_level_values("seed")).set_axis(tickets.index)
+    else:
+        controls = mean.get(other, tickets.iloc[:0])
+    found = (100 * (tickets - controls)).dropna()
+    return found[found.index.get_level_values("level") > 0].rename(f"ticket minus {other}, pp")
+
+
 def against_dense(table: pd.DataFrame, level: int, branch: str = TICKET) -> pd.Series:
     """Accuracy at early stop minus that of the same seed's dense network, percentage points, by seed."""
     dense = table[(table["level"] == 0) & (table["branch"] == TICKET)].set_index("seed")["accuracy_at_early_stop"]
@@ -131,3 +182,38 @@ def share_below_ticket(table: pd.DataFrame, control: str, below_percent: float) 
 def spread(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     """Mean, minimum and maximum of a column over networks, for error bars."""
     return table.groupby(list(by))[value].agg(["mean", "min", "max", "count"]).reset_index()
+
+
+def expected_percent(spec: TicketSpec, level: int) -> float:
+    """Weights left (%) after `level` rounds, counted from the network's shapes and the rates of a spec; nothing trains.
+
+    All prunable weights count, those of layers that are left out too, as in the paper's P_m.
+
+    Raises:
+        ValueError: for a spec that cannot run.
+    """
+    experiment = Experiment(spec)
+    at, sizes = rates(experiment), experiment.sizes
+    if spec.prune.scope == "layer":
+        kept = sum(keep_counts(sizes, at, level).values())
+    else:
+        pool = sum(sizes[name] for name in sizes if at[name] > 0)
+        kept = surviving(pool, spec.prune.rate, level) + sum(sizes.values()) - pool
+    return 100 * kept / sum(sizes.values())
+
+
+def moved(tickets: Runs, level: int) -> pd.Series:
+    """How far a ticket's starting weights lie from the initialisation, by seed: ||m * (w_k - w_0)|| / ||m * w_0||.
+
+    m is the ticket's mask, w_k the dense network's weights at the step that was rewound to; 0 if that is step 0.
+
+    Raises:
+        ValueError: if there is no such level.
+    """
+    found = {}
+    for seed in tickets.runs[0].seeds:
+        ticket, dense = tickets.ticket(seed, level), tickets.ticket(seed, 0)
+        start = torch.cat([dense.weights[name][mask] for name, mask in ticket.mask.items()])
+        now = torch.cat([ticket.weights[name][mask] for name, mask in ticket.mask.items()])
+        found[seed] = float((now - start).norm() / start.norm())
+    return pd.Series(found, name="moved").rename_axis("seed")

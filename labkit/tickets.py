@@ -134,19 +134,24 @@ def _next_ticket(experiment: Experiment, root: Run, parent: Run, level: int) -> 
     return Start(states, masks, replicates)
 
 
+def rates(experiment: Experiment) -> dict[str, float]:
+    """The share of the survivors that a round removes from each prunable layer; 0: left out."""
+    spec = experiment.spec.prune
+    found = dict.fromkeys(experiment.prunable, spec.rate)
+    if spec.conv_rate is not None:
+        found |= dict.fromkeys(experiment.convolutions, spec.conv_rate)
+    if spec.output_rate is not None:
+        found[experiment.output] = spec.output_rate
+    return found | dict(spec.layer_rates)
+
+
 def prune(experiment: Experiment, masks: Masks, evidence: Evidence, level: int) -> Masks:
     """The mask of one network at a level, from its last mask and its trained weights, by the rates of the spec."""
-    spec = experiment.spec.prune
-    rates = dict.fromkeys(experiment.prunable, spec.rate)
-    if spec.conv_rate is not None:
-        rates |= dict.fromkeys(experiment.convolutions, spec.conv_rate)
-    if spec.output_rate is not None:
-        rates[experiment.output] = spec.output_rate
-    rates |= spec.layer_rates
-    pool = [name for name in experiment.prunable if rates[name] > 0]
+    spec, at = experiment.spec.prune, rates(experiment)
+    pool = [name for name in experiment.prunable if at[name] > 0]
     scores = score(spec.score, replace(evidence, weights={name: evidence.weights[name] for name in pool}))
     if spec.scope == "layer":
-        return prune_layers(masks, scores, keep_counts({name: experiment.sizes[name] for name in pool}, rates, level))
+        return prune_layers(masks, scores, keep_counts({name: experiment.sizes[name] for name in pool}, at, level))
     return prune_global(masks, scores, surviving(sum(experiment.sizes[name] for name in pool), spec.rate, level))
 
 

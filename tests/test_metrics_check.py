@@ -7,6 +7,7 @@ import yaml
 from labkit import check, figures, metrics
 from labkit.parameters import Settings, preset_values, settings
 from labkit.progress import Progress
+from labkit.specs import PruneSpec, TicketSpec
 
 FIGURE_3 = preset_values("lth_figure_3", "smoke")
 
@@ -59,6 +60,43 @@ def test_largest_gain_speedup_and_share_by_hand(table):
     assert metrics.largest_speedup(table) == pytest.approx(2.0)
     assert metrics.share_below_ticket(table, "random_reinit", below_percent=90) == 1.0
     assert metrics.share_below_ticket(table, "random_reinit", below_percent=50) != 1.0, "no level that sparse"
+
+
+def test_accuracy_at_fractions_by_hand():
+    rows = network("ticket", 0, 0, [3, 2, 1, 1, 1], [0.1, 0.5, 0.6, 0.8, 0.9])  # iterations 0, 10, ..., 40
+    rows += network("ticket", 1, 0, [3, 2, 1, 1, 1], [0.2, 0.4, 0.7, 0.6, 0.5])
+    table = metrics.at_fractions(pd.DataFrame(rows), [1 / 4, 2 / 3, 1])
+    assert table["accuracy_at_0.25_of_run"].tolist() == [0.5, 0.4], "iteration 10"
+    assert table["accuracy_at_0.666667_of_run"].tolist() == [0.6, 0.7], "27 is not evaluated: 20 is the last before"
+    assert table["accuracy_at_1_of_run"].equals(table["accuracy_at_end"].rename("accuracy_at_1_of_run"))
+    assert table["early_stop_iteration"].tolist() == [20, 20], "the outcomes are in it too"
+    with pytest.raises(ValueError, match="fraction 1.5 of the run: it must lie in"):
+        metrics.at_fractions(pd.DataFrame(rows), [1.5])
+    late = [row for row in rows if row["level"] == 0 or row["iteration"] >= 20]
+    with pytest.raises(ValueError, match="not evaluated up to 0.25 of the run"):
+        metrics.at_fractions(pd.DataFrame(late), [0.25])
+
+
+def test_ticket_minus_by_hand(table):
+    at_end = metrics.ticket_minus(table, "random_reinit")
+    assert at_end.to_dict() == pytest.approx({(1, 0): 96 - (90 + 92) / 2})
+    stopped = metrics.ticket_minus(table, "random_reinit", "accuracy_at_early_stop")
+    assert stopped.to_dict() == pytest.approx({(1, 0): 93 - (90 + 92) / 2})
+    assert metrics.ticket_minus(table, "dense").to_dict() == pytest.approx({(1, 0): 96 - 95})
+    assert metrics.ticket_minus(table, "random_sparse").empty, "a branch that was not trained"
+
+
+@pytest.mark.parametrize(
+    ("model", "prune", "level", "percent"),
+    [  # counted by hand from the layers' shapes
+        ("lenet_300_100", {"rate": 0.2, "output_rate": 0.1}, 1, 100 * (188_160 + 24_000 + 900) / 266_200),
+        ("vgg19", {"scope": "global", "output_rate": 0.0}, 1, 100 * (16_015_104 + 5_120) / 20_024_000),
+        ("vgg19", {"scope": "global", "output_rate": 0.0}, 0, 100.0),
+    ],
+)
+def test_expected_percent_by_hand(model, prune, level, percent):
+    spec = TicketSpec(model=model, prune=PruneSpec(**prune))
+    assert metrics.expected_percent(spec, level) == pytest.approx(percent, abs=1e-9)
 
 
 def test_a_diverged_network_is_left_out():
@@ -186,6 +224,32 @@ def test_figures_state_what_their_bars_are(table):  # pitfall 43
         assert figure.layout.title.text == "t"
     assert drawn[1].layout.xaxis.range[0] > drawn[1].layout.xaxis.range[1], "weights left fall from left to right"
     assert any(trace.name == "published winning ticket" for trace in drawn[1].data)
+
+
+def test_panels_at_fractions_share_a_row(table):
+    rows = table.assign(network="a", **{f"accuracy_at_{x}_of_run": 0.5 for x in ("0.25", "0.5", "1")})
+    panels = [figures.at_fraction(x, 2000) for x in (0.25, 0.5, 1)]
+    figure = figures.by_sparsity(rows, panels=panels, columns=3, title="t", dotted="random")
+    headings = [annotation.text for annotation in figure.layout.annotations]
+    assert headings[:3] == ["At iteration 500", "At iteration 1,000", "At iteration 2,000"]
+    assert {trace.name: trace.line.dash for trace in figure.data} == {
+        "a winning ticket": "solid", "a random reinit": "dot",
+    }  # fmt: skip
+    assert figure.layout.yaxis2.title.text is None, "one title for the axis they share"
+
+
+def test_differences_keep_the_order_of_their_categories():
+    rows = [
+        {"start": start, "pp": pp, "other": "dense", "network": "n", "seed": seed}
+        for start, values in (("warm", (1.0, 3.0)), ("0it", (-1.0, -2.0)))
+        for seed, pp in enumerate(values)
+    ]
+    names = {"x": "start", "y": "pp", "lines": "other", "panels": "network", "title": "t", "axes": ("to", "pp")}
+    figure = figures.differences(pd.DataFrame(rows), **names)
+    assert list(figure.data[0].x) == ["warm", "0it"] and list(figure.data[0].y) == [2.0, -1.5]
+    assert list(figure.data[0].error_y.array) == [1.0, 0.5]
+    broken = figures.differences(pd.DataFrame(rows), **names, apart=["warm"])
+    assert list(broken.data[0].x) == ["warm", None, "0it"], "no line between them"
 
 
 def test_progress_in_a_log_is_sparse(monkeypatch, capsys):

@@ -102,6 +102,23 @@ def test_rewinding_to_a_later_step(runs):  # pitfall 20
     assert trunk.runs[1].metrics()["iteration"].tolist()[0] == k
 
 
+def test_how_far_a_ticket_starts_from_the_initialisation(trunk, runs):
+    spec = small_spec(levels=1, rewind="1it")
+    rewound = lk.find_tickets(spec, [0])
+    assert metrics.moved(trunk, 2).tolist() == [0.0, 0.0], "step 0 is the initialisation"
+    states, mask = rewound.runs[1].start()
+    initial = rewound.runs[0].start()[0]
+    step = torch.cat([(states[n] - initial[n])[mask[n]] for n in mask]).norm()
+    size = torch.cat([initial[n][mask[n]] for n in mask]).norm()
+    assert metrics.moved(rewound, 1)[0] == pytest.approx(float(step / size), rel=1e-5) and step > 0
+
+
+def test_counts_that_are_expected_are_those_that_are_trained(trunk):
+    kept = metrics.outcomes(metrics.curves(trunk)).groupby("level")["percent_remaining"].first()
+    for level in (0, 1, 2):
+        assert kept[level] == pytest.approx(metrics.expected_percent(trunk.experiment.spec, level), abs=1e-9)
+
+
 def test_rewinding_brings_back_batch_norm_too(runs, tmp_path, monkeypatch):  # pitfall 6
     (tmp_path / "normed.py").write_text(
         "from torch import nn\n"
