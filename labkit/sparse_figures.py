@@ -79,9 +79,9 @@ def mask_updates(
                        marker={"symbol": "square", "size": 13, "color": STATES[names[code]],
                                "line": {"color": "#888", "width": 1}}), 1, 1,
         )  # fmt: skip
-    finish(figure, title, "each square is a connection" + ("; numbers: see the text" if values else ""))
-    return figure.update_layout(height=200 + max(230 if columns > 1 else 150, 0) * rows,
-                                legend={"y": -0.42 / rows if columns == 1 else -0.22})  # fmt: skip
+    finish(figure, title, "each square is a connection")
+    height, low = (260, -0.34) if columns > 1 else (150, -0.42 / rows)
+    return figure.update_layout(height=210 + height * rows, legend={"y": low})
 
 
 def pixels(counts: Mapping[str, Tensor], *, title: str) -> go.Figure:
