@@ -1,6 +1,7 @@
 """Figures of sparse training: masks that move, where the density goes and what it costs, tuning and its grids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -127,21 +128,22 @@ def drop_schedule(rates: Sequence[float], until: int, updates: Sequence[int], *,
     return finish(figure, title, "dots: the updates")
 
 
-def densities(table: pd.DataFrame, *, title: str, by: str = "method") -> go.Figure:
-    """Density of each layer, from the first to the last, at the end of training.
+def densities(
+    table: pd.DataFrame, layers: Sequence[str], *, title: str, by: str = "method", dash: str = ""
+) -> go.Figure:
+    """Density of each layer, from the first to the last.
 
     Args:
         table: `SparseRun.densities()` of several runs at their last step, with a column `by`.
+        layers: all of them, in order; those that a run does not mask are dense.
         title: the finding.
-        by: the column that tells runs apart.
+        by: the column that tells colours apart.
+        dash: the column whose second value is dotted.
     """
     figure = go.Figure()
-    layers = list(table["layer"].unique())
-    for name, colour in zip(table[by].unique(), COLOURS, strict=False):
-        rows = table[table[by] == name]
-        share = 100 * (rows["kept"] / rows["size"]).groupby(rows["layer"], sort=False).mean()
-        figure.add_scatter(x=[layers.index(layer) for layer in share.index], y=share, name=str(name),
-                           mode="lines+markers", line={"color": colour, "width": 2})  # fmt: skip
+    for name, style, rows in _lines(table, by, dash):
+        share = (100 * (rows["kept"] / rows["size"])).groupby(rows["layer"]).mean().reindex(layers, fill_value=100.0)
+        figure.add_scatter(x=list(range(len(layers))), y=share, name=name, mode="lines+markers", line=style)
     figure.update_xaxes(title="layer, from input to output", tickvals=list(range(len(layers))), tickangle=-40,
                         ticktext=[layer.removesuffix(".weight") for layer in layers])  # fmt: skip
     figure.update_yaxes(title="active weights, %", rangemode="tozero")
@@ -149,23 +151,26 @@ def densities(table: pd.DataFrame, *, title: str, by: str = "method") -> go.Figu
     return figure.update_layout(height=600, legend={"y": -0.36})
 
 
-def inference_cost(table: pd.DataFrame, *, title: str, by: str = "method", published: float | None = None) -> go.Figure:
+def inference_cost(
+    table: pd.DataFrame, *, title: str, by: str = "method", dash: str = "", published: float | None = None
+) -> go.Figure:
     """Inference FLOPs while masks move (Figure 4 of Sundar & Dwaraknath 2021).
 
     Args:
         table: `SparseRun.inference_flops()` of several runs, with a column `by`.
         title: the finding.
-        by: the column that tells runs apart.
+        by: the column that tells colours apart.
+        dash: the column whose second value is dotted.
         published: ratio that redistribution ends at, drawn across.
     """
     figure = go.Figure()
-    for name, colour in zip(table[by].unique(), COLOURS, strict=False):
-        line = table[table[by] == name].groupby("step")["ratio"].agg(["mean", "min", "max"]).reset_index()
+    for name, style, rows in _lines(table, by, dash):
+        line = rows.groupby("step")["ratio"].agg(["mean", "min", "max"]).reset_index()
         line = line.iloc[sorted({round(n * (len(line) - 1) / 99) for n in range(100)})]
         spans = {"array": line["max"] - line["mean"], "arrayminus": line["mean"] - line["min"]}
         figure.add_scatter(
-            x=line["step"], y=line["mean"], name=str(name), mode="lines+markers", marker={"size": 4},
-            line={"color": colour, "shape": "hv"}, error_y={**spans, "thickness": 1, "width": 2},
+            x=line["step"], y=line["mean"], name=name, mode="lines+markers", marker={"size": 4},
+            line={**style, "shape": "hv"}, error_y={**spans, "thickness": 1, "width": 2},
         )  # fmt: skip
     if published is not None:
         ends = [int(table["step"].min()), int(table["step"].max())]
@@ -173,6 +178,16 @@ def inference_cost(table: pd.DataFrame, *, title: str, by: str = "method", publi
     figure.update_xaxes(title="training iteration")
     figure.update_yaxes(title="inference FLOPs / those of dense", rangemode="tozero")
     return finish(figure, title, f"lines: mean of {table['seed'].nunique()} networks; bars: lowest to highest of them")
+
+
+def _lines(table: pd.DataFrame, by: str, dash: str) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """Name, style and rows of each line: a colour for each value of `by`, a dash for each of `dash`."""
+    colours = dict(zip(table[by].unique(), COLOURS, strict=False))
+    for kind, style in zip(table[dash].unique() if dash else [""], ("solid", "dot", "dash"), strict=False):
+        for name, colour in colours.items():
+            rows = table[(table[by] == name) & (table[dash] == kind)] if dash else table[table[by] == name]
+            if not rows.empty:
+                yield ", ".join(filter(None, (str(name), str(kind)))), {"color": colour, "dash": style}, rows
 
 
 def trials(table: pd.DataFrame, *, title: str, reference: tuple[float, int], panels: str = "network") -> go.Figure:
@@ -209,7 +224,7 @@ def trials(table: pd.DataFrame, *, title: str, reference: tuple[float, int], pan
     finish(figure, title, "each point: a trial, a mean over seeds")
     bar = {"title": "validation<br>accuracy, %", "len": 0.9}
     return figure.update_layout(height=240 + 300 * rows, coloraxis={"colorscale": "Cividis", "colorbar": bar},
-                                legend={"y": -0.38 / rows})  # fmt: skip
+                                legend={"y": -0.3 / rows})  # fmt: skip
 
 
 def learning_rates(table: pd.DataFrame, *, title: str, lines: str = "setting", panels: str = "density") -> go.Figure:

@@ -100,7 +100,7 @@ class Tuning:
     @property
     def best(self) -> SparseRun:
         """The run of the highest validation accuracy, the earliest among equals; test data have no say in it."""
-        return self.runs[int(self.table()["validation_accuracy"].idxmax())]
+        return self.runs[int(self.table()["validation_accuracy"].argmax())]
 
     def replayed(self) -> float:
         """Share of the trials that the sampler proposes again, each from the trials before it: 1.0, however often

@@ -35,7 +35,7 @@ def test_mask_updates_shows_only_states_that_occur():
         {"first": codes, "second": codes}, title="t", values={"first": codes, "second": codes}
     )
     assert [trace.name for trace in figure.data if trace.type == "scatter"] == ["inactive", "kept", "dropped", "grown"]
-    assert figure.data[0].z[0] == (1, 2, 3) and figure.data[0].text[0][0] == "1.0"
+    assert list(figure.data[0].z[0]) == [1, 2, 3] and figure.data[0].text[0][0] == "1.0"
 
 
 def test_pixels_share_one_scale():
@@ -69,9 +69,10 @@ def runs():
 
 
 def test_densities_are_of_layers_in_order():
-    figure = sparse_figures.densities(runs().query("step == 5"), title="t")
+    figure = sparse_figures.densities(runs().query("step == 5"), ["stem.weight", "conv.weight", "fc.weight"], title="t")
     assert [trace.name for trace in figure.data] == ["a", "b"]
-    assert list(figure.data[0].y) == [15, 15] and figure.layout.xaxis.ticktext == ("conv", "fc")
+    assert list(figure.data[0].y) == [100, 15, 15], "a layer without a mask is dense"
+    assert figure.layout.xaxis.ticktext == ("stem", "conv", "fc")
 
 
 def test_inference_cost_draws_the_published_end():
@@ -107,3 +108,11 @@ def test_learning_rates_has_a_panel_a_density():
     figure = sparse_figures.learning_rates(table, title="t")
     assert [title.text for title in figure.layout.annotations[:2]] == ["10 % of the weights", "20 % of the weights"]
     assert figure.data[0].y == (60,) and figure.data[0].error_y.array == (10,)
+
+
+def test_lines_have_a_colour_a_method_and_a_dash_an_allocation():
+    table = pd.concat([runs().assign(init=init) for init in ("Random", "ERK")])
+    lines = {trace.name: trace.line for trace in sparse_figures.inference_cost(table, title="t", dash="init").data}
+    assert list(lines) == ["a, Random", "b, Random", "a, ERK", "b, ERK"]
+    assert lines["a, ERK"].color == lines["a, Random"].color != lines["b, ERK"].color
+    assert lines["a, ERK"].dash == "dot"
