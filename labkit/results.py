@@ -11,6 +11,8 @@ import yaml
 from labkit import provenance
 from labkit.check import Verdicts
 from labkit.parameters import Settings
+from labkit.runs import Run
+from labkit.sparse import SparseRun
 from labkit.store import runs_folder
 from labkit.tickets import Runs
 
@@ -20,7 +22,9 @@ def folder(settings: Settings) -> Path:
     return runs_folder() / "results" / settings.notebook / (settings.preset + "-changed" * bool(settings.changed))
 
 
-def write(settings: Settings, *branches: Runs, table: pd.DataFrame, figure: go.Figure, verdicts: Verdicts) -> Path:
+def write(
+    settings: Settings, *branches: Runs | SparseRun, table: pd.DataFrame, figure: go.Figure, verdicts: Verdicts
+) -> Path:
     """Write `table.csv`, `verdicts.csv`, `figure.html`, `figure.svg` (where a browser can draw it) and `run.yaml`.
 
     Returns:
@@ -38,9 +42,9 @@ def write(settings: Settings, *branches: Runs, table: pd.DataFrame, figure: go.F
     return path
 
 
-def record(settings: Settings, *branches: Runs) -> dict[str, Any]:
+def record(settings: Settings, *branches: Runs | SparseRun) -> dict[str, Any]:
     """Parameters, hardware, versions and commits, time, and the runs that the results were computed from."""
-    runs = {run.folder.hash: run for runs in branches for run in runs.runs.values()}
+    runs = {run.folder.hash: run for branch in branches for run in _runs(branch)}
     found: Mapping[str, Any] = provenance.describe()
     made = [run.result for run in runs.values()]
     return {
@@ -55,6 +59,10 @@ def record(settings: Settings, *branches: Runs) -> dict[str, Any]:
         "replica_iterations": sum((r["iterations"] - r["begin"]) * len(r["replicates"]) for r in made),
         "runs": list(runs),
     }
+
+
+def _runs(branch: Runs | SparseRun) -> list[Run]:
+    return [branch.run] if isinstance(branch, SparseRun) else list(branch.runs.values())
 
 
 def draw_svg(figure: go.Figure) -> bytes | None:

@@ -17,9 +17,9 @@ LAYERS = [
     {"cost"},
     {"computation"},
     {"tickets", "sparse"},
-    {"metrics", "check"},
+    {"metrics", "check", "tuning"},
     {"style"},
-    {"figures", "results"},
+    {"figures", "results", "sparse_figures"},
     {"report"},
 ]
 

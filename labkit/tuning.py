@@ -1,0 +1,208 @@
+"""Tuning the drop fraction and the distance of updates by TPE, on validation accuracy; a killed tuning goes on.
+
+The finished trials lie in an Optuna study below the runs folder. A trial is proposed by a sampler of its own, seeded by
+the trial's number, from the finished trials before it: what it proposes does not depend on where a tuning was stopped.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from filelock import FileLock
+
+from labkit.computation import checked_seeds
+from labkit.experiment import Experiment
+from labkit.names import choose, whole
+from labkit.randomness import derive
+from labkit.sparse import SparseRun, train_sparse
+from labkit.sparse_specs import SparseSpec
+from labkit.specs import digest, to_dict
+from labkit.store import runs_folder
+from labkit.topology import METHODS
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+RATES = (0.1, 0.6, 0.001)
+PERIODS = (50, 1000, 50)
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is tuned: lowest, highest and step of the drop fraction and of the iterations between updates.
+
+    The defaults are those of Sundar & Dwaraknath 2021, section 5.3, with the fraction in steps of a thousandth.
+
+    Raises:
+        ValueError: for a range that is empty, or periods that are not whole.
+
+    >>> Space(every=(10, 50, 10)).distributions()["every"]
+    IntDistribution(high=50, log=False, low=10, step=10)
+    """
+
+    rate: tuple[float, float, float] = RATES
+    every: tuple[int, int, int] = PERIODS
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "every"):
+            low, high, step = (float(value) for value in getattr(self, name))
+            if not (0 < low <= high and step > 0):
+                raise ValueError(f"{name} is {getattr(self, name)}: write lowest, highest, step, all positive")
+        if self.rate[1] >= 1:
+            raise ValueError(f"rate is {self.rate}: the highest must be below 1")
+        object.__setattr__(self, "rate", tuple(map(float, self.rate)))
+        object.__setattr__(self, "every", tuple(whole("every", value, 1) for value in self.every))
+
+    def distributions(self) -> "dict[str, BaseDistribution]":
+        """As Optuna has them."""
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        (low, high, step), (short, long, stride) = self.rate, self.every
+        return {
+            "rate": FloatDistribution(low, high, step=step),
+            "every": IntDistribution(short, long, step=stride),
+        }
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A finished tuning.
+
+    Attributes:
+        spec: the experiment that was tuned.
+        space: where.
+        trials: of Optuna, by number.
+        runs: one a trial.
+        seed: of the sampler.
+    """
+
+    spec: SparseSpec
+    space: Space
+    trials: "tuple[FrozenTrial, ...]"
+    runs: tuple[SparseRun, ...]
+    seed: int = 0
+
+    def table(self) -> pd.DataFrame:
+        """One row a trial: trial, rate, every, validation_accuracy and test_accuracy, means over seeds, fractions."""
+        scores = [
+            {"validation_accuracy": _score(run), "test_accuracy": _score(run, "test_accuracy")} for run in self.runs
+        ]
+        return pd.DataFrame(
+            [
+                {"trial": number, **trial.params, **score}
+                for number, (trial, score) in enumerate(zip(self.trials, scores, strict=True))
+            ]
+        )
+
+    @property
+    def best(self) -> SparseRun:
+        """The run of the highest validation accuracy, the earliest among equals; test data have no say in it."""
+        return self.runs[int(self.table()["validation_accuracy"].argmax())]
+
+    def replayed(self) -> float:
+        """Share of the trials that the sampler proposes again, each from the trials before it: 1.0, however often
+        the tuning was stopped on its way."""
+        again = [propose(self.trials[:n], self.space, self.seed) for n in range(len(self.trials))]
+        return sum(new == dict(trial.params) for new, trial in zip(again, self.trials, strict=True)) / len(again)
+
+    def __repr__(self) -> str:
+        topology = self.spec.topology
+        return (
+            f"Tuning({topology.method}, {topology.allocation}, density {topology.density:g}, {len(self.runs)} trials)"
+        )
+
+
+def propose(done: "Iterable[FrozenTrial]", space: Space, seed: int = 0) -> dict[str, Any]:
+    """What TPE tries next (Bergstra et al. 2011, as Optuna has it): a function of the finished trials and the seed.
+
+    Args:
+        done: finished trials, in order; the first ten proposals are drawn at random.
+        space: where to look.
+        seed: of the sampler, from which each trial derives its own.
+
+    Returns:
+        rate and every.
+
+    >>> propose([], Space()) == propose([], Space()) != propose([], Space(), seed=1)
+    True
+    """
+    import optuna
+
+    done = list(done)
+    sampler = optuna.samplers.TPESampler(seed=derive(seed, "tuning", len(done)) % 2**32)
+    study = _quietly(optuna.create_study, direction="maximize", sampler=sampler)
+    study.add_trials(done)
+    found = dict(study.ask(space.distributions()).params)
+    return {"rate": round(found["rate"], 6), "every": int(found["every"])}
+
+
+def tune(
+    spec: SparseSpec, seeds: Iterable[int], *, trials: int = 15, space: Space | None = None, seed: int = 0,
+    root: Path | None = None,
+) -> Tuning:  # fmt: skip
+    """Tune the drop fraction and the distance of updates; a trial's value is the mean accuracy on validation data.
+
+    Finished trials are read, those that miss are run; asking for more trials goes on from those there are.
+
+    Args:
+        spec: the experiment; its own `rate` and `every` are not looked at.
+        seeds: networks of a trial. A trial in which one diverges counts as 0.
+        trials: how many in all.
+        space: where to look; default that of Sundar & Dwaraknath 2021.
+        seed: of the sampler.
+        root: folder of the runs; default `labkit.store.runs_folder()`.
+
+    Raises:
+        ValueError: for a method whose masks do not move, or trials below 1.
+    """
+    import optuna
+
+    choose("method", spec.topology.method, METHODS)
+    trials, seeds, space = whole("trials", trials, 1), checked_seeds(seeds), space or Space()
+    folder = (root or runs_folder()) / "tuning" / _name(spec, seeds, space, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        study = _quietly(optuna.create_study, storage=f"sqlite:///{(folder / 'study.db').absolute()}",
+                         study_name="tuning", direction="maximize", load_if_exists=True)  # fmt: skip
+        while len(done := study.get_trials(deepcopy=False)) < trials:
+            found = propose(done, space, seed)
+            value = _score(train_sparse(_at(spec, found), seeds, root=root))
+            study.add_trial(optuna.create_trial(params=found, distributions=space.distributions(), value=value))
+        first = tuple(study.get_trials()[:trials])
+    runs = tuple(train_sparse(_at(spec, trial.params), seeds, root=root) for trial in first)
+    return Tuning(spec, space, first, runs, seed)
+
+
+def _at(spec: SparseSpec, found: Mapping[str, Any]) -> SparseSpec:
+    return replace(spec, topology=replace(spec.topology, rate=found["rate"], every=f"{found['every']}it"))
+
+
+def _score(run: SparseRun, column: str = "validation_accuracy") -> float:
+    table = run.metrics()
+    if table["diverged"].any():
+        return 0.0
+    return float(table[table["iteration"] == table["iteration"].max()][column].mean())
+
+
+def _name(spec: SparseSpec, seeds: list[int], space: Space, seed: int) -> str:
+    """Of what determines the trials; the data are named by their digest, as runs are."""
+    plain = _at(spec, {"rate": space.rate[0], "every": space.every[0]})
+    run = Experiment(plain).folder(0, plain.topology.method, seeds).hash
+    return digest(
+        {"run": run, "space": {"rate": space.rate, "every": space.every}, "seed": seed, "spec": to_dict(plain)}
+    )
+
+
+def _quietly(function: Any, **arguments: Any) -> Any:
+    """Without Optuna's line about each study it makes."""
+    import optuna
+
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return function(**arguments)
+    finally:
+        optuna.logging.set_verbosity(level)
