@@ -18,7 +18,7 @@ from labkit.data import DataSet
 from labkit.device import device
 from labkit.dynamics import Dynamics
 from labkit.names import choose
-from labkit.population import Population
+from labkit.population import Captures, Population
 from labkit.randomness import generator
 from labkit.runs import Run, Start, States
 from labkit.scores import Evidence
@@ -45,6 +45,7 @@ class Experiment:
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
         self.device = device()
+        self._captures: Captures = {}
         self.data: DataSet = data.load(**{**to_dict(spec.data), "name": spec.data.name, "shape": shape})
         defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
         self.options = dict(spec.model_options)
@@ -184,7 +185,7 @@ class Experiment:
         changes = self.dynamics if start.masks and not duration else None
         population = Population(
             self.model, start.states, start.masks, train, self.device, dynamic=bool(changes and changes.moments),
-            dense_momentum=bool(changes and changes.dense_momentum),
+            dense_momentum=bool(changes and changes.dense_momentum), captures=self._captures,
         )  # fmt: skip
         seeds = [seed for seed, _ in start.replicates]
         return Training(population, self._on_device, train, seeds, start=begin, snapshot_at=snapshot, dynamics=changes)

@@ -7,6 +7,7 @@ pruning, saving) are single tensor operations.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from labkit.names import choose
 from labkit.optimizers import optimizer
 from labkit.specs import TrainSpec
 
+Captures = dict[Any, Step | None]
+
 
 class Population:
     """R networks, their masks and their optimisers, made afresh for one training run.
@@ -34,6 +37,7 @@ class Population:
         device: where the networks train; convolutions are kept channels-last, which is faster on CPUs and GPUs.
         dynamic: masks will change in training (`rewire`).
         dense_momentum: keep the optimiser state of masked weights, fed by their gradients; only weights are masked.
+        captures: where captured steps are kept for the next population of the same network and spec.
 
     Raises:
         ValueError: for an unknown optimiser, or masks and states that do not fit the network.
@@ -42,6 +46,7 @@ class Population:
     def __init__(
         self, model: Callable[[], nn.Module], states: Mapping[str, Tensor], masks: Mapping[str, Tensor],
         spec: TrainSpec, device: torch.device = CPU, *, dynamic: bool = False, dense_momentum: bool = False,
+        captures: Captures | None = None,
     ):  # fmt: skip
         self.spec, self.device, self.dynamic, self.dense_momentum = spec, device, dynamic, dense_momentum
         self.update, slots = optimizer(spec)
@@ -67,8 +72,9 @@ class Population:
         self._lr, self._lr_now = torch.zeros(self.size, device=device), [0.0] * self.size
         self._floats: dict[str, Tensor] = {}
         self._captured: Step | None = None
-        self._captured_gradients: Callable[..., tuple[Tensor, ...]] | None = None
+        self._captured_gradients: Step | None = None
         self._prepared = False
+        self._captures: Captures = {} if captures is None else captures
         self._graphs: dict[int, Graph] = {}
         self.masks: Masks = {}
         self.set_masks(masks)
@@ -131,14 +137,21 @@ class Population:
 
     def prepare(self, inputs: Tensor, labels: Tensor) -> None:
         """Capture the step for batches of this shape, unless that was done; nothing is trained."""
-        if not self._prepared:
-            plain = partial(self._plain, self.models[0])
-            with precision(self.spec.precision, self.device):
-                self._captured = capture(plain, [*self._arguments[0], inputs, labels])
-                if self.dynamic:
-                    slopes = partial(self._gradients, self.models[0])
-                    self._captured_gradients = capture(slopes, [*self._arguments[0], inputs, labels])
-            self._prepared = True
+        if self._prepared:
+            return
+        given = [*self._arguments[0], inputs, labels]
+        with precision(self.spec.precision, self.device):
+            self._captured = self._capture(self._plain, given)
+            if self.dynamic:
+                self._captured_gradients = self._capture(self._gradients, given)
+        self._prepared = True
+
+    def _capture(self, step: Step, given: Sequence[Tensor]) -> Step | None:
+        shapes = tuple((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in given)
+        key = (step.__name__, self.dense_momentum, tuple(self._floats), shapes)
+        if key not in self._captures:
+            self._captures[key] = capture(partial(step, self.models[0]), given)
+        return self._captures[key]
 
     def gradients(self, index: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """What `step` returns, and the gradients of all weights, masked ones too; weights stay as they are.
