@@ -142,7 +142,8 @@ def densities(
     """
     figure = go.Figure()
     for name, style, rows in _lines(table, by, dash):
-        share = (100 * (rows["kept"] / rows["size"])).groupby(rows["layer"]).mean().reindex(layers, fill_value=100.0)
+        share = (100 * (rows["kept"] / rows["size"])).groupby(rows["layer"]).mean()
+        share = share.reindex(list(layers), fill_value=100.0)
         figure.add_scatter(x=list(range(len(layers))), y=share, name=name, mode="lines+markers", line=style)
     figure.update_xaxes(title="layer, from input to output", tickvals=list(range(len(layers))), tickangle=-40,
                         ticktext=[layer.removesuffix(".weight") for layer in layers])  # fmt: skip
