@@ -17,9 +17,9 @@ LAYERS = [
     {"cost"},
     {"computation"},
     {"tickets", "sparse"},
-    {"metrics", "check"},
-    {"style"},
-    {"figures", "results"},
+    {"metrics", "check", "sparse_rows"},
+    {"style", "sparse_metrics"},
+    {"figures", "results", "tables", "sparse_figures"},
     {"report"},
 ]
 
