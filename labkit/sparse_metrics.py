@@ -50,6 +50,11 @@ def paired(table: pd.DataFrame, better: tuple[str, str], worse: tuple[str, str])
     return (100 * (one - other)).dropna().rename("difference_pp").reset_index()
 
 
+def least_by_seed(pairs: pd.DataFrame) -> pd.Series:
+    """The smallest difference of each seed over densities, of what `paired` gave; only seeds that have them all."""
+    return pairs.pivot(index="seed", columns="density", values="difference_pp").dropna().min(axis=1)
+
+
 def costs(study: Study) -> pd.DataFrame:
     """FLOPs of each row: train_flops and test_flops in those of the full dense network, trained once.
 

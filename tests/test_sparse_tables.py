@@ -139,6 +139,9 @@ def test_metrics_by_hand(by_hand):
     table = by_hand[0]
     found = sparse_metrics.paired(table, ("RigL", "Random"), ("Static", "Random"))
     assert found["difference_pp"].tolist() == pytest.approx([1.0, 3.0])
+    more = pd.DataFrame({"density": [0.2, 0.1, 0.2], "seed": [0, 2, 2], "difference_pp": [-2.0, 5.0, 6.0]})
+    least = sparse_metrics.least_by_seed(pd.concat([found, more]))
+    assert least.to_dict() == {0: -2.0, 2: 5.0}, "seed 1 was not run at 0.2"
     assert sparse_metrics.paired(table, ("RigL", "ERK"), ("SET", "ERK")).empty
     assert sparse_metrics.summary(table)["std"].tolist() == pytest.approx(
         [0.01 * 2**0.5, 0.02 * 2**0.5, 0.01 * 2**0.5, 0]
