@@ -31,24 +31,31 @@ def by_density(outcomes: pd.DataFrame, *, title: str, published: pd.DataFrame | 
 
 
 def by_flops(
-    outcomes: pd.DataFrame, costs: pd.DataFrame, *, title: str, published: pd.DataFrame | None = None
+    outcomes: pd.DataFrame,
+    costs: pd.DataFrame,
+    *,
+    title: str,
+    published: pd.DataFrame | None = None,
+    over: str = "test_flops",
 ) -> go.Figure:
-    """Test accuracy over inference FLOPs, a line a method and init (Sundar & Dwaraknath 2021, Figure 3).
+    """Test accuracy over FLOPs, a line a method and init (Sundar & Dwaraknath 2021, Figure 3: to test).
 
     Args:
         outcomes: what `sparse_metrics.outcomes` gave.
         costs: what `sparse_metrics.costs` gave, for the same rows.
         title: the finding.
-        published: rows with method, init, test_flops (a ratio) and accuracy in percent.
+        published: rows with method, init, accuracy in percent, and `over` (a ratio).
+        over: "test_flops" (inference) or "train_flops".
     """
     figure = go.Figure()
     keys = ["method", "init", "density"]
-    table = outcomes.merge(costs[[*keys, "test_flops"]], on=keys)
+    table = outcomes.merge(costs[[*keys, over]], on=keys)
     sparse = table[table["group"] != GROUPS[3]]
     if published is not None:
-        _published(figure, published, sparse, "test_flops")
-    _measured(figure, sparse, "test_flops")
-    figure.update_xaxes(title="inference FLOPs, of the dense network's", rangemode="tozero", tickformat=".2~f")
+        _published(figure, published, sparse, over)
+    _measured(figure, sparse, over)
+    kind = {"test_flops": "inference", "train_flops": "training"}[over]
+    figure.update_xaxes(title=f"{kind} FLOPs, of the dense network's", rangemode="tozero", tickformat=".2~f")
     _dense_line(figure, outcomes)
     return _finish(figure, outcomes, title, published)
 

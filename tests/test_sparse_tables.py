@@ -163,6 +163,8 @@ def test_figures(by_hand):
     assert [trace.showlegend for trace in figure.data[:2]] == [True, False]
     assert figure.data[3].y[0] == 93.0 and figure.layout.xaxis.range[0] > figure.layout.xaxis.range[1]
     figure = sparse_figures.by_flops(*by_hand, title="a finding")
+    longer = sparse_figures.by_flops(*by_hand, title="a finding", over="train_flops")
+    assert longer.data[0].x[0] == 0.1 and longer.layout.xaxis.title.text.startswith("training FLOPs")
     assert figure.data[0].x[0] == 0.2 and "published" not in str(figure.layout.annotations)
 
 
