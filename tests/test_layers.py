@@ -17,9 +17,9 @@ LAYERS = [
     {"cost"},
     {"computation"},
     {"tickets", "sparse"},
-    {"metrics", "check", "tuning"},
-    {"style"},
-    {"figures", "results", "sparse_figures"},
+    {"metrics", "check", "tuning", "sparse_rows"},
+    {"style", "sparse_metrics"},
+    {"figures", "results", "tables", "sparse_figures", "tradeoffs"},
     {"report"},
 ]
 
