@@ -18,7 +18,7 @@ TRANSPOSED = torch.ops.aten.t.default
 Step = Callable[..., Any]
 
 
-def capture(step: Step, examples: Sequence[Tensor]) -> Step | None:
+def capture(step: Step, examples: Sequence[Tensor], *, trusted: bool = False) -> Step | None:
     """The step as a flat list of operations; None where it cannot be captured.
 
     Args:
@@ -26,10 +26,12 @@ def capture(step: Step, examples: Sequence[Tensor]) -> Step | None:
             contents through tensor operations alone: a step that branches on values, or draws random numbers outside
             PyTorch, is recognised and refused.
         examples: arguments of the shapes that it will be given; they are not changed.
+        trusted: the step is known to draw nothing outside PyTorch and to keep no count: one look at it is enough.
     """
     with torch.random.fork_rng():
         try:
-            first, second = (_trace(step, examples) for _ in range(2))
+            first = _trace(step, examples)
+            second = first if trusted else _trace(step, examples)
         except Exception:  # whatever is wrong with the step itself shows when it runs
             return None
     if first.code != second.code or not _same_constants(first, second):

@@ -23,12 +23,13 @@ from labkit.randomness import generator
 from labkit.runs import Run, Start, States
 from labkit.scores import Evidence
 from labkit.sparse_specs import SparseSpec
-from labkit.specs import PruneSpec, TicketSpec, to_dict
+from labkit.specs import PruneSpec, TicketSpec, digest, to_dict
 from labkit.steps import Step
 from labkit.store import RunFolder
 from labkit.training import HISTORY, Training, length
 
 SCORE_EXAMPLES = 256
+_CAPTURES: dict[str, Captures] = {}  # of the kit's own networks, for all experiments of the process
 FORMAT = 2  # raise when the same spec comes to mean other numbers: old runs are then computed anew
 
 
@@ -45,7 +46,7 @@ class Experiment:
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
         self.device = device()
-        self._captures: Captures = {}
+        self._own_model = ":" in spec.model
         self.data: DataSet = data.load(**{**to_dict(spec.data), "name": spec.data.name, "shape": shape})
         defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
         self.options = dict(spec.model_options)
@@ -53,6 +54,7 @@ class Experiment:
             self.options.setdefault("classes", len(self.data.classes))
         given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
         self.spec: Any = replace(spec, model_options=given)
+        self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self._step_digest(), {})
         self.root = root  # an option at its default is not in the hash
         network = self.model()
         self._try(network)
@@ -73,6 +75,13 @@ class Experiment:
         self.rewind = self.steps(rewind)
         if not self.rewind < self.iterations:
             raise ValueError(f"rewind is {rewind!r}, step {self.rewind}: training has only {self.iterations} steps")
+
+    def _step_digest(self) -> str:
+        """What shapes a training step, apart from tensors."""
+        train = self.spec.train
+        names = ("optimizer", "momentum", "nesterov", "weight_decay", "label_smoothing", "precision")
+        update = [getattr(train, name) for name in names]
+        return digest([self.spec.model, {**self.options}, update, str(self.device)])
 
     def steps(self, moment: str) -> int:
         """A `Step` in iterations of this experiment."""
@@ -186,6 +195,7 @@ class Experiment:
         population = Population(
             self.model, start.states, start.masks, train, self.device, dynamic=bool(changes and changes.moments),
             dense_momentum=bool(changes and changes.dense_momentum), captures=self._captures,
+            trusted=not self._own_model,
         )  # fmt: skip
         seeds = [seed for seed, _ in start.replicates]
         return Training(population, self._on_device, train, seeds, start=begin, snapshot_at=snapshot, dynamics=changes)

@@ -38,6 +38,7 @@ class Population:
         dynamic: masks will change in training (`rewire`).
         dense_momentum: keep the optimiser state of masked weights, fed by their gradients; only weights are masked.
         captures: where captured steps are kept for the next population of the same network and spec.
+        trusted: the network is known to draw nothing outside PyTorch (see `capture`).
 
     Raises:
         ValueError: for an unknown optimiser, or masks and states that do not fit the network.
@@ -46,7 +47,7 @@ class Population:
     def __init__(
         self, model: Callable[[], nn.Module], states: Mapping[str, Tensor], masks: Mapping[str, Tensor],
         spec: TrainSpec, device: torch.device = CPU, *, dynamic: bool = False, dense_momentum: bool = False,
-        captures: Captures | None = None,
+        captures: Captures | None = None, trusted: bool = False,
     ):  # fmt: skip
         self.spec, self.device, self.dynamic, self.dense_momentum = spec, device, dynamic, dense_momentum
         self.update, slots = optimizer(spec)
@@ -75,6 +76,7 @@ class Population:
         self._captured_gradients: Step | None = None
         self._prepared = False
         self._captures: Captures = {} if captures is None else captures
+        self._trusted = trusted
         self._graphs: dict[int, Graph] = {}
         self.masks: Masks = {}
         self.set_masks(masks)
@@ -150,7 +152,7 @@ class Population:
         shapes = tuple((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in given)
         key = (step.__name__, self.dense_momentum, tuple(self._floats), shapes)
         if key not in self._captures:
-            self._captures[key] = capture(partial(step, self.models[0]), given)
+            self._captures[key] = capture(partial(step, self.models[0]), given, trusted=self._trusted)
         return self._captures[key]
 
     def gradients(self, index: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
