@@ -11,6 +11,9 @@ from labkit.progress import duration
 from labkit.runs import Run, Start
 
 
+_MEASURED: dict[tuple[object, ...], tuple[float, float]] = {}
+
+
 def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: int) -> str:
     """What runs that are not done will cost, in a line, measured from a few steps of copies of the first networks.
 
@@ -22,9 +25,9 @@ def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: i
     """
     cores = 1 if experiment.device.type == "cuda" else torch.get_num_threads()
     networks = len(start.replicates)
-    step, evaluation = _measure(experiment, start, min(networks, cores))
     every = experiment.steps(experiment.spec.train.evaluate_every)
     left = sum(_steps_left(experiment, run, begin if run.level else 0, networks) for run in runs)
+    step, evaluation = _measure(experiment, start, min(networks, cores), left // networks)
     total = left * (step + evaluation / max(1, every))
     state = sum(s[0].numel() * s.element_size() for s in start.states.values())
     memory = 6 * networks * state + sum(images.numel() for images in experiment.data.images.values())
@@ -45,8 +48,19 @@ def _drops(experiment: Experiment) -> str:
     return "; " + ", ".join(told) if told else ""
 
 
-def _measure(experiment: Experiment, start: Start, few: int) -> tuple[float, float]:
-    """Seconds of a replicate's step and of a replicate's evaluation, with as many at once as there are workers."""
+def _measure(experiment: Experiment, start: Start, few: int, steps: int) -> tuple[float, float]:
+    """Seconds of a replicate's step and of a replicate's evaluation, with as many at once as there are workers.
+
+    Once for a network, a batch size and a data set; on so many steps, at most a twentieth of those to do.
+    """
+    train, data = experiment.spec.train, experiment.data.digest
+    key = (experiment.step_digest, train.batch_size, train.augment, data, few, torch.get_num_threads())
+    if key not in _MEASURED:
+        _MEASURED[key] = _measured(experiment, start, few, steps)
+    return _MEASURED[key]
+
+
+def _measured(experiment: Experiment, start: Start, few: int, most: int) -> tuple[float, float]:
     first = Start({name: s[:few] for name, s in start.states.items()}, {}, list(start.replicates)[:few])
 
     def seconds(steps: int) -> float:
@@ -58,6 +72,7 @@ def _measure(experiment: Experiment, start: Start, few: int) -> tuple[float, flo
     seconds(2)  # first-touch costs
     brief = seconds(4)
     long = next(steps for limit, steps in ((0.6, 404), (1.5, 44), (math.inf, 8)) if brief < limit)
+    long = min(long, max(8, most // 20))
     step = max(0.0, seconds(long) - brief) / (long - 4) / few
     training = experiment.training(first, 0, duration="1it")
     began = time.monotonic()

@@ -54,7 +54,7 @@ class Experiment:
             self.options.setdefault("classes", len(self.data.classes))
         given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
         self.spec: Any = replace(spec, model_options=given)
-        self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self._step_digest(), {})
+        self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
         self.root = root  # an option at its default is not in the hash
         network = self.model()
         self._try(network)
@@ -76,12 +76,15 @@ class Experiment:
         if not self.rewind < self.iterations:
             raise ValueError(f"rewind is {rewind!r}, step {self.rewind}: training has only {self.iterations} steps")
 
-    def _step_digest(self) -> str:
+    @cached_property
+    def step_digest(self) -> str:
         """What shapes a training step, apart from tensors."""
-        train = self.spec.train
+        train, model = self.spec.train, self.spec.model
+        if self._own_model:
+            model += provenance.code_digest(models.builder(model))
         names = ("optimizer", "momentum", "nesterov", "weight_decay", "label_smoothing", "precision")
         update = [getattr(train, name) for name in names]
-        return digest([self.spec.model, {**self.options}, update, str(self.device)])
+        return digest([model, {**self.options}, update, str(self.device)])
 
     def steps(self, moment: str) -> int:
         """A `Step` in iterations of this experiment."""
