@@ -10,7 +10,6 @@ from labkit.experiment import Experiment
 from labkit.progress import duration
 from labkit.runs import Run, Start
 
-
 _MEASURED: dict[tuple[object, ...], tuple[float, float]] = {}
 
 
