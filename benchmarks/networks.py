@@ -21,6 +21,7 @@ from torchvision import transforms
 
 from labkit import data, models, provenance
 from labkit.device import device, precision
+from labkit.kernels import accelerate
 from labkit.population import Population
 from labkit.specs import TrainSpec
 from labkit.training import Training
@@ -142,9 +143,10 @@ class Images(torch.utils.data.Dataset):
 def ceiling(name: str) -> float:
     """FLOP/s of a large matrix product, two FLOPs a multiplication and addition."""
     size = 8192 if WHERE.type == "cuda" else 2048
-    left, right = torch.randn(size, size, device=WHERE), torch.randn(size, size, device=WHERE)
+    inputs = torch.randn(size, size, device=WHERE)
+    product = accelerate(nn.Linear(size, size, bias=False)).to(WHERE).requires_grad_(False)
     with precision(name, WHERE):
-        return 2 * size**3 * timed(lambda: left @ right, 2.0)
+        return 2 * size**3 * timed(lambda: product(inputs), 2.0)
 
 
 def main() -> None:
