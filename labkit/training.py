@@ -22,6 +22,7 @@ from labkit.concurrency import Flag, Workers, numbers, shared, workers
 from labkit.data import AUGMENTATIONS, BatchOrder, DataSet
 from labkit.device import precision
 from labkit.dynamics import Dynamics, kept
+from labkit.evaluation import evaluate
 from labkit.names import choose
 from labkit.population import Population
 from labkit.randomness import derive, generator
@@ -31,7 +32,6 @@ from labkit.steps import Step
 
 # train_* are means over the batches since the last evaluation, as the network saw them
 HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
-EVALUATION_BATCH = {"cpu": 1000, "cuda": 5000}
 UNREAD_STEPS = {"cpu": 1, "cuda": 500}  # whose losses may wait on the device: reading one stops the GPU
 SMALL_STEP = 64_000_000  # weights x batch below which more kernel threads a replicate do not pay
 CHECKPOINT_SECONDS = 20.0
@@ -307,18 +307,3 @@ def _draws(model: nn.Module, data: DataSet) -> bool:
         before = torch.get_rng_state()
         copy.deepcopy(model).train()(data.inputs("train", slice(0, 2))[0])
         return not torch.equal(before, torch.get_rng_state())
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, data: DataSet, split: str) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy (a fraction) of a network on a split, exact over all examples."""
-    model.eval()
-    parts, size, batch = [], data.size(split), EVALUATION_BATCH[data.scale.device.type]
-    for first in range(0, size, batch):
-        inputs, labels = data.inputs(split, slice(first, first + batch))
-        logits = model(inputs).float()
-        loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
-        parts.append(torch.stack([loss, (logits.argmax(1) == labels).sum()]))
-    model.train()
-    loss_sum, correct = torch.stack(parts).double().sum(0).tolist()
-    return loss_sum / size, correct / size

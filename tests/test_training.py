@@ -8,10 +8,11 @@ from torch import nn
 
 from labkit import data, masks, metrics, models
 from labkit.data import DataSet
+from labkit.evaluation import evaluate
 from labkit.kernels import accelerate
 from labkit.population import Population
 from labkit.specs import TrainSpec
-from labkit.training import HISTORY, Training, evaluate
+from labkit.training import HISTORY, Training
 from tests.conftest import lenet, lenet_states, random_masks
 
 OPTIMIZERS = {

@@ -1,0 +1,23 @@
+"""Loss and accuracy of a network on a whole split."""
+
+import torch
+from torch import nn
+
+from labkit.data import DataSet
+
+EVALUATION_BATCH = {"cpu": 1000, "cuda": 5000}
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: DataSet, split: str) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and accuracy (a fraction) of a network on a split, exact over all examples."""
+    model.eval()
+    parts, size, batch = [], data.size(split), EVALUATION_BATCH[data.scale.device.type]
+    for first in range(0, size, batch):
+        inputs, labels = data.inputs(split, slice(first, first + batch))
+        logits = model(inputs).float()
+        loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+        parts.append(torch.stack([loss, (logits.argmax(1) == labels).sum()]))
+    model.train()
+    loss_sum, correct = torch.stack(parts).double().sum(0).tolist()
+    return loss_sum / size, correct / size
