@@ -24,7 +24,7 @@ def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: i
     """
     cores = 1 if experiment.device.type == "cuda" else torch.get_num_threads()
     networks = len(start.replicates)
-    every = experiment.steps(experiment.spec.train.evaluate_every)
+    every = experiment.clock.iterations(experiment.spec.train.evaluate_every)
     left = sum(_steps_left(experiment, run, begin if run.level else 0, networks) for run in runs)
     step, evaluation = _measure(experiment, start, min(networks, cores), left // networks)
     total = left * (step + evaluation / max(1, every))
@@ -39,8 +39,8 @@ def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: i
 def _drops(experiment: Experiment) -> str:
     """The iterations at which the learning rate changes: a drop that lies beyond the end would show here."""
     train = experiment.spec.train
-    moments = [f"{experiment.steps(drop):,}" for drop in train.lr_drops]
-    warm = experiment.steps(train.lr_warmup)
+    moments = [f"{experiment.clock.iterations(drop):,}" for drop in train.lr_drops]
+    warm = experiment.clock.iterations(train.lr_warmup)
     told = [f"learning rate {train.lr:g}"] if moments or warm else []
     told += [f"warmed up over {warm:,} iterations"] if warm else []
     told += [f"x {train.lr_drop_factor:g} at {' and '.join(moments)} of {experiment.iterations:,}"] if moments else []

@@ -11,7 +11,7 @@ from labkit.pruning import prune_global
 from labkit.randomness import generator
 from labkit.schedules import cosine, cubic
 from labkit.sparse_specs import FIXED, GRADUAL, TopologySpec
-from labkit.steps import Step
+from labkit.steps import Clock
 
 MOMENTUM = ("momentum_buffer", "exp_avg")
 
@@ -30,21 +30,18 @@ class Dynamics:
 
     Args:
         spec: the method and its schedule.
-        total: iterations of the run.
-        epoch: iterations of an epoch.
+        clock: of the run.
 
     Raises:
         ValueError: if the schedule does not fit into the run.
     """
 
-    def __init__(self, spec: TopologySpec, total: int, epoch: float):
+    def __init__(self, spec: TopologySpec, clock: Clock):
         self.spec = spec
-        every, begin, until = (
-            Step.parse(moment).iterations(epoch=epoch, run=total) for moment in (spec.every, spec.begin, spec.until)
-        )
-        if not 0 <= begin < until <= total or every < 1:
+        every, begin, until = (clock.iterations(moment) for moment in (spec.every, spec.begin, spec.until))
+        if not 0 <= begin < until <= clock.run or every < 1:
             raise ValueError(
-                f"mask updates from {spec.begin} to {spec.until}, every {spec.every}, do not fit {total} iterations"
+                f"mask updates from {spec.begin} to {spec.until}, every {spec.every}, do not fit {clock.run} iterations"
             )
         self.moments = [] if spec.method in FIXED else moments(every, begin, until)
         self._place = {step: position for position, step in enumerate(self.moments)}
@@ -70,8 +67,7 @@ class Dynamics:
         masks = {name: mask[index] for name, mask in population.masks.items()}
         if self.spec.method == GRADUAL:
             size = sum(mask.numel() for mask in masks.values())
-            left = sum(int(mask.sum()) for mask in masks.values())
-            keep = min(left, round(self.target(step) * size))
+            keep = min(sum(kept(population, index)), round(self.target(step) * size))
             pruned = prune_global(masks, {name: weight.abs() for name, weight in weights.items()}, keep)
             moved = {name: (mask, torch.zeros_like(mask)) for name, mask in pruned.items()}
         else:

@@ -1,7 +1,6 @@
 """What a spec needs to run, checked before any training; and one run of a population, computed once and kept."""
 
 import inspect
-import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from labkit import data, derivatives, models, provenance, tensorfiles
+from labkit import data, derivatives, flops, geometry, models, provenance, tensorfiles
 from labkit.data import DataSet
 from labkit.device import device
 from labkit.dynamics import Dynamics
@@ -24,9 +23,8 @@ from labkit.runs import Run, Start, States
 from labkit.scores import Evidence
 from labkit.sparse_specs import SparseSpec
 from labkit.specs import PruneSpec, TicketSpec, digest, to_dict
-from labkit.steps import Step
 from labkit.store import RunFolder
-from labkit.training import HISTORY, Training, length
+from labkit.training import Training
 
 SCORE_EXAMPLES = 256
 _CAPTURES: dict[str, Captures] = {}  # of the kit's own networks, for all experiments of the process
@@ -68,11 +66,10 @@ class Experiment:
         self.sizes = {name: weights[name].numel() for name in self.prunable}
         for name in spec.prune.layer_rates if isinstance(spec, TicketSpec) else ():
             choose("prunable layer", name, self.prunable)
-        self.iterations = length(spec.train, self.data.size("train"))
-        epoch = self.data.size("train") / spec.train.batch_size
-        self.dynamics = Dynamics(spec.topology, self.iterations, epoch) if isinstance(spec, SparseSpec) else None
+        self.clock = spec.train.clock(self.data.size("train"))
+        self.dynamics = Dynamics(spec.topology, self.clock) if isinstance(spec, SparseSpec) else None
         rewind = spec.rewind if isinstance(spec, TicketSpec) else "0it"
-        self.rewind = self.steps(rewind)
+        self.rewind = self.clock.iterations(rewind)
         if not self.rewind < self.iterations:
             raise ValueError(f"rewind is {rewind!r}, step {self.rewind}: training has only {self.iterations} steps")
 
@@ -84,12 +81,17 @@ class Experiment:
             model += provenance.code_digest(models.builder(model))
         names = ("optimizer", "momentum", "nesterov", "weight_decay", "label_smoothing", "precision")
         update = [getattr(train, name) for name in names]
-        return digest([model, {**self.options}, update, str(self.device)])
+        return digest([model, self.options, update, str(self.device)])
 
-    def steps(self, moment: str) -> int:
-        """A `Step` in iterations of this experiment."""
-        epoch = self.data.size("train") / self.spec.train.batch_size
-        return Step.parse(moment).iterations(epoch=epoch, run=self.iterations)
+    @property
+    def iterations(self) -> int:
+        """Of a run."""
+        return self.clock.run
+
+    @cached_property
+    def layers(self) -> Mapping[str, flops.Layer]:
+        """The network's layers as FLOPs see them."""
+        return geometry.layers(self.model(), tuple(self.data.images["train"].shape[1:]))
 
     def model(self) -> nn.Module:
         """A network of the spec's architecture."""
@@ -135,7 +137,7 @@ class Experiment:
             "copies": copies,
             **kind,
         }
-        if ":" in spec.model:
+        if self._own_model:
             identity["model_code"] = provenance.code_digest(models.builder(spec.model))
         return RunFolder(identity, self.root)
 
@@ -178,12 +180,12 @@ class Experiment:
         run.folder.write_tensors("final", tensorfiles.pack_states(population.states, population.masks))
         if training.dynamics:
             moments = torch.tensor([begin, *training.dynamics.moments])
-            run.folder.write_tensors("topology", {"steps": moments, "kept": training.kept})
+            run.folder.write_tensors("topology", {"steps": moments, "kept": training.record.kept})
         if training.snapshot:
             run.folder.write_tensors("rewind", training.snapshot)
         replicates = [self._outcome(training, n, *pair) for n, pair in enumerate(start.replicates)]
         run.folder.finish(
-            [row for n in range(len(replicates)) for row in _rows(training, n, replicates[n])],
+            [_about(replicate) | row for n, replicate in enumerate(replicates) for row in training.record.rows(n)],
             {
                 "spec": asdict(self.spec), "branch": run.branch, "level": run.level, "replicates": replicates,
                 "begin": begin, "iterations": self.iterations, "seconds": round(spent(), 2),
@@ -208,7 +210,7 @@ class Experiment:
         return self.data.to(self.device)
 
     def _outcome(self, training: Training, n: int, seed: int, copy: int) -> dict[str, Any]:
-        step = training.diverged[n] if training.diverged[n] >= 0 else None
+        step = diverged if (diverged := training.record.diverged[n]) >= 0 else None
         masks = training.population.masks
         dense = sum(size for name, size in self.sizes.items() if name not in masks)  # no mask: dense
         kept = dense + sum(int(mask[n].sum()) for mask in masks.values())
@@ -231,15 +233,10 @@ class Experiment:
             )
 
 
-def _rows(training: Training, n: int, replicate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    about = {"seed": replicate["seed"], "copy": replicate["copy"], "percent_remaining": 100 * replicate["density"]}
-    about["diverged"] = replicate["diverged_at"] is not None
-    reached = [index for index, step in enumerate(training.points) if step <= training.step[n]]
-    history = [[None if math.isnan(value) else value for value in row] for row in training.history[n].tolist()]
-    return [
-        {**about, "iteration": training.points[index], **dict(zip(HISTORY, history[index], strict=True))}
-        for index in reached
-    ]
+def _about(replicate: Mapping[str, Any]) -> dict[str, Any]:
+    diverged = replicate["diverged_at"] is not None
+    return {"seed": replicate["seed"], "copy": replicate["copy"], "percent_remaining": 100 * replicate["density"],
+            "diverged": diverged}  # fmt: skip
 
 
 def _warn(run: Run, seed: int, copy: int, step: int, lr: float) -> None:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from labkit.metrics import spread
-from labkit.style import COLOURS, NAMES, PUBLISHED, band, finish, in_percent, networks, thin, weights_axis
+from labkit.style import COLOURS, NAMES, PUBLISHED, band, finish, in_percent, networks, ranges, thin, weights_axis
 
 
 def learning_curves(
@@ -167,15 +167,13 @@ def _measured_points(figure: go.Figure, table: pd.DataFrame, panel: Panel, row: 
             line = spread(some, ["level", "percent_remaining"], panel.column)
             line = line.sort_values("percent_remaining", ascending=False)
             name = " ".join(filter(None, (network, NAMES.get(branch, branch))))
-            spans = {"array": line["max"] - line["mean"], "arrayminus": line["mean"] - line["min"]}
-            bars = {side: panel.factor * span for side, span in spans.items()} | {"thickness": 1, "width": 3}
             figure.add_trace(
                 go.Scatter(
                     x=line["percent_remaining"], y=panel.factor * line["mean"], name=name, legendgroup=name,
                     showlegend=(row, column) == (1, 1), mode="lines+markers", marker={"size": 6},
                     line={"color": COLOURS[number if network else index], "width": 2,
                           "dash": "dot" if branch.startswith(dotted) else "solid"},
-                    error_y=bars,
+                    error_y=ranges(line, panel.factor),
                 ), row, column,
             )  # fmt: skip
 
@@ -251,12 +249,11 @@ def differences(
         order = [place for value in part[x].unique() for place in ((value, None) if value in apart else (value,))]
         for index, line in enumerate(table[lines].unique()):
             means = spread(part[part[lines] == line], [x], y).set_index(x).reindex(order)
-            bars = {"array": means["max"] - means["mean"], "arrayminus": means["mean"] - means["min"]}
             figure.add_trace(
                 go.Scatter(
                     x=order, y=means["mean"], name=str(line), legendgroup=str(line), showlegend=column == 1,
                     mode="lines+markers", marker={"size": 8}, line={"color": COLOURS[index], "width": 2},
-                    error_y=bars | {"thickness": 1, "width": 3},
+                    error_y=ranges(means),
                 ), 1, column,
             )  # fmt: skip
         figure.update_xaxes(title=axes[0], type="category", row=1, col=column)

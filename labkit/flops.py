@@ -153,27 +153,6 @@ def training(method: str, sparse: float | Sequence[float], dense: float, every: 
     return rule(average, dense, every)
 
 
-def lottery(pruning: float, sparse: float) -> float:
-    """A ticket of one pruning run, trained once: the pruning run's cost + 3 f_S (Sundar & Dwaraknath 2021, Table 2).
-
-    Args:
-        pruning: `training` FLOPs of the run that the mask comes from.
-        sparse: f_S, `inference` FLOPs under the ticket's mask.
-    """
-    return pruning + 3 * sparse
-
-
-def longer(train: float, times: float) -> float:
-    """Training FLOPs of a schedule `times` as long ("RigL 2x"), per step of the plain one; inference costs the same.
-
-    Raises:
-        ValueError: if `times` is not positive.
-    """
-    if not times > 0:
-        raise ValueError(f"times is {times!r}: a schedule is stretched by a positive factor")
-    return train * times
-
-
 def mean(values: Iterable[float], steps: Iterable[int] | None = None) -> float:
     """Mean of the FLOPs of successive masks, weighted by the steps that each was held for (equally, if not given).
 
@@ -188,16 +167,3 @@ def mean(values: Iterable[float], steps: Iterable[int] | None = None) -> float:
     if len(held) != len(values) or sum(held) < 1 or min(held) < 0:
         raise ValueError(f"{len(values)} values cannot be averaged over {len(held)} stretches of {sum(held)} steps")
     return sum(value * length for value, length in zip(values, held, strict=True)) / sum(held)
-
-
-def running_mean(values: Iterable[float]) -> list[float]:
-    """After each value the mean of all so far: the cost a step up to then, as masks change.
-
-    >>> running_mean([4.0, 2.0, 0.0])
-    [4.0, 3.0, 2.0]
-    """
-    means, total = [], 0.0
-    for count, value in enumerate(values, 1):
-        total += value
-        means.append(total / count)
-    return means

@@ -232,7 +232,7 @@ class Population:
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave, masks included."""
-        masks = {name: tensors[f"mask/{name}"].to(torch.bool) for name in self.masks}
+        masks = {name: tensors[f"mask/{name}"].bool() for name in self.masks}
         for key, live in self.tensors().items():
             live.copy_(tensors[key])
         self.set_masks(masks)

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from labkit import allocation, flops, geometry, models
+from labkit import allocation, flops, models
 from labkit import masks as mask_sets
 from labkit.computation import checked_seeds, compute_all
 from labkit.experiment import Experiment
@@ -17,8 +16,6 @@ from labkit.randomness import generator
 from labkit.runs import Run, Start
 from labkit.sparse_specs import GRADUAL, SparseSpec
 from labkit.steps import Step
-
-FINAL_MASKS = "final masks of"
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,6 @@ class SparseRun:
         """One row an evaluation: seed, iteration, losses and accuracies; branch is the method."""
         return self.run.metrics()
 
-    @cached_property
-    def layers(self) -> Mapping[str, flops.Layer]:
-        """The network's layers as FLOPs see them."""
-        return geometry.layers(self.experiment.model(), tuple(self.experiment.data.images["train"].shape[1:]))
-
     def densities(self) -> pd.DataFrame:
         """Active weights as masks changed: seed, step (updates done before it), layer, kept, size."""
         masked = self.run.final()[1]
@@ -69,11 +61,11 @@ class SparseRun:
 
     def inference_flops(self) -> pd.DataFrame:
         """Inference FLOPs as masks changed, in those of the dense network: seed, step, ratio."""
-        dense = flops.inference(self.layers)
-        rows = []
+        layers, rows = self.experiment.layers, []
+        dense = flops.inference(layers)
         for (seed, step), part in self.densities().groupby(["seed", "step"]):
             density = dict(zip(part["layer"], part["kept"] / part["size"], strict=True))
-            rows.append({"seed": seed, "step": step, "ratio": flops.inference(self.layers, density) / dense})
+            rows.append({"seed": seed, "step": step, "ratio": flops.inference(layers, density) / dense})
         if not rows:  # no masks
             rows = [{"seed": seed, "step": 0, "ratio": 1.0} for seed in self.run.seeds]
         return pd.DataFrame(rows)
@@ -89,8 +81,7 @@ class SparseRun:
         By the method's rule (`labkit.flops.training`), following the masks as they changed; mean over seeds.
         """
         total, topology = self.experiment.iterations, self.spec.topology
-        per_epoch = self.experiment.data.size("train") / self.spec.train.batch_size
-        every = Step.parse(topology.every).iterations(epoch=per_epoch, run=total)
+        every = self.experiment.clock.iterations(topology.every)
         found = []
         for _, part in self.inference_flops().groupby("seed"):
             ends = [*part["step"].tolist()[1:], total]
@@ -134,7 +125,7 @@ def train_sparse(
             raise ValueError(f"{masks} cannot give its masks to seeds {seeds} of another network or other seeds")
         if spec.topology.method in ("dense", GRADUAL):
             raise ValueError(f'a run with given masks is "static" or dynamic, not {spec.topology.method!r}')
-        branch = f"{branch}, {FINAL_MASKS} {masks.run.folder.hash}"
+        branch = f"{branch}, final masks of {masks.run.folder.hash}"
         if masks.spec.topology.method == GRADUAL:
             prior = masks.train_flops(experiment.iterations)
     run = Run(experiment.folder(0, branch, seeds), branch, 0)

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from labkit.schedules import cosine
-from labkit.style import COLOURS, PUBLISHED, finish
+from labkit.style import COLOURS, PUBLISHED, finish, ranges
 
 # what an update did to a connection -> its colour, told apart by lightness alone
 STATES = {
@@ -168,10 +168,9 @@ def inference_cost(
     for name, style, rows in _lines(table, by, dash):
         line = rows.groupby("step")["ratio"].agg(["mean", "min", "max"]).reset_index()
         line = line.iloc[sorted({round(n * (len(line) - 1) / 99) for n in range(100)})]
-        spans = {"array": line["max"] - line["mean"], "arrayminus": line["mean"] - line["min"]}
         figure.add_scatter(
             x=line["step"], y=line["mean"], name=name, mode="lines+markers", marker={"size": 4},
-            line={**style, "shape": "hv"}, error_y={**spans, "thickness": 1, "width": 2},
+            line={**style, "shape": "hv"}, error_y=ranges(line, width=2),
         )  # fmt: skip
     if published is not None:
         ends = [int(table["step"].min()), int(table["step"].max())]
@@ -244,11 +243,10 @@ def learning_rates(table: pd.DataFrame, *, title: str, lines: str = "setting", p
         for name, colour in zip(table[lines].unique(), COLOURS, strict=False):
             part = table[(table[panels] == value) & (table[lines] == name)]
             line = 100 * part.groupby("lr")["test_accuracy"].agg(["mean", "min", "max"])
-            spans = {"array": line["max"] - line["mean"], "arrayminus": line["mean"] - line["min"]}
             figure.add_trace(
                 go.Scatter(x=line.index, y=line["mean"], name=str(name), legendgroup=str(name), mode="lines+markers",
                            line={"color": colour}, showlegend=column == 1,
-                           error_y={**spans, "thickness": 1, "width": 3}), 1, column,
+                           error_y=ranges(line)), 1, column,
             )  # fmt: skip
         figure.update_xaxes(title="learning rate", type="log", tickvals=rates, ticktext=[f"{rate:g}" for rate in rates],
                             row=1, col=column)  # fmt: skip

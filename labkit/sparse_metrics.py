@@ -60,13 +60,14 @@ def costs(study: Study) -> pd.DataFrame:
 
     `closed_form` is what test_flops should be by geometry and allocation alone; NaN where masks decide it.
     """
-    dense, iterations = flops.inference(study.layers), study.experiment.iterations
+    layers, iterations = study.experiment.layers, study.experiment.iterations
+    dense = flops.inference(layers)
     rows = []
     for row, run in study.rows.items():
-        share = flops.inference(run.layers) / dense  # below 1 for a narrower network
+        share = flops.inference(run.experiment.layers) / dense  # below 1 for a narrower network
         rows.append({"method": row.label, "init": row.init, "density": row.density,
                      "train_flops": share * run.train_flops(iterations), "test_flops": share * run.test_flops(),
-                     "closed_form": _closed_form(study.layers, row)})  # fmt: skip
+                     "closed_form": _closed_form(layers, row)})  # fmt: skip
     return pd.DataFrame(rows)
 
 

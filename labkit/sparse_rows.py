@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from labkit import flops, geometry
 from labkit.experiment import Experiment
 from labkit.names import choose, fraction
 from labkit.runs import Run
@@ -131,11 +130,6 @@ class Study:
     def experiment(self) -> Experiment:
         """The dense experiment that all are measured by."""
         return Experiment(spec(self.base, Row(DENSE)))
-
-    @cached_property
-    def layers(self) -> Mapping[str, flops.Layer]:
-        """The full network's layers as FLOPs see them."""
-        return geometry.layers(self.experiment.model(), tuple(self.experiment.data.images["train"].shape[1:]))
 
     def __repr__(self) -> str:
         return f"Study({len(self.rows)} rows of {self.base.model} on {self.base.data.name})"

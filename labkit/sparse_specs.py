@@ -1,12 +1,10 @@
 """Specs of sparse training from the start: which masks a network begins with, and how they change."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from labkit.allocation import ALLOCATIONS
 from labkit.names import choose, fraction
-from labkit.specs import DataSpec, TrainSpec, _Spec
+from labkit.specs import NetworkSpec, Spec
 from labkit.steps import Step
 from labkit.topology import METHODS
 
@@ -15,7 +13,7 @@ GRADUAL = "gradual"
 
 
 @dataclass(frozen=True)
-class TopologySpec(_Spec):
+class TopologySpec(Spec):
     """The masks of a network, from the first step to the last.
 
     Attributes:
@@ -60,36 +58,24 @@ class TopologySpec(_Spec):
 
 
 @dataclass(frozen=True)
-class SparseSpec(_Spec):
-    """An experiment of sparse training: model, data, training, and the masks from start to end.
+class SparseSpec(NetworkSpec):
+    """An experiment of sparse training: a `NetworkSpec` with the masks from start to end.
 
     Attributes:
-        model: a name of `labkit.models.MODELS` or your own "package.module:function".
-        model_options: keyword arguments of the model.
-        data: a `DataSpec`, or just the name of a data set.
-        train: a `TrainSpec`.
         topology: a `TopologySpec`.
-        init: a name of `labkit.models.INITS`.
 
     Raises:
         ValueError: for a value out of range.
     """
 
-    model: str = "lenet_300_100"
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    data: DataSpec = DataSpec()  # noqa: RUF009 - frozen
-    train: TrainSpec = TrainSpec()  # noqa: RUF009 - frozen
     topology: TopologySpec = TopologySpec()
-    init: str = "own"
 
-    __hash__ = _Spec.__hash__
+    __hash__ = NetworkSpec.__hash__
 
     def __post_init__(self) -> None:
-        self._nest("data", DataSpec, shorthand="name")
-        self._nest("train", TrainSpec)
+        super().__post_init__()
         self._nest("topology", TopologySpec)
         method = METHODS.get(self.topology.method)
         by_momentum = method is not None and "momentum" in (method.grow, method.redistribute)
         if by_momentum and self.train.optimizer == "sgd" and not self.train.momentum:
             raise ValueError(f"{self.topology.method} needs a momentum above 0: it looks at the momentum of weights")
-        self._become("model_options", dict(self.model_options))

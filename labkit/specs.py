@@ -15,7 +15,7 @@ import yaml
 from labkit.device import PRECISIONS
 from labkit.names import choose, fraction, whole
 from labkit.scores import SCORES
-from labkit.steps import Step
+from labkit.steps import Clock, Step
 
 S = TypeVar("S")
 
@@ -55,7 +55,9 @@ def to_yaml(spec: Any) -> str:
     return yaml.safe_dump(to_dict(spec), sort_keys=False)
 
 
-class _Spec:
+class Spec:
+    """What all specs share: a hash of their fields, and how they are shown."""
+
     def __hash__(self) -> int:  # for those whose fields hold dicts
         return hash(digest(to_dict(self)))
 
@@ -77,7 +79,7 @@ class _Spec:
 
 
 @dataclass(frozen=True)
-class DataSpec(_Spec):
+class DataSpec(Spec):
     """Which data, and how it is prepared (see `labkit.data.load`)."""
 
     name: str = "digits"
@@ -94,7 +96,7 @@ class DataSpec(_Spec):
 
 
 @dataclass(frozen=True)
-class TrainSpec(_Spec):
+class TrainSpec(Spec):
     """How one network is trained.
 
     Attributes:
@@ -154,9 +156,14 @@ class TrainSpec(_Spec):
         if Step.parse(self.evaluate_every).amount <= 0:
             raise ValueError(f"evaluate_every is {self.evaluate_every!r}: it must be positive")
 
+    def clock(self, examples: int) -> Clock:
+        """The lengths of an epoch and of the run, on a training set of so many examples."""
+        epoch = examples / self.batch_size
+        return Clock(epoch, Step.parse(self.duration).iterations(epoch=epoch))
+
 
 @dataclass(frozen=True)
-class PruneSpec(_Spec):
+class PruneSpec(Spec):
     """How tickets are pruned.
 
     Attributes:
@@ -183,7 +190,7 @@ class PruneSpec(_Spec):
     levels: int = 0
     iterative: bool = True
 
-    __hash__ = _Spec.__hash__
+    __hash__ = Spec.__hash__
 
     def __post_init__(self) -> None:
         choose("score", self.score, SCORES)
@@ -202,18 +209,15 @@ class PruneSpec(_Spec):
 
 
 @dataclass(frozen=True)
-class TicketSpec(_Spec):
-    """An experiment that looks for winning tickets: model, data, training, pruning, and where to rewind to.
+class NetworkSpec(Spec):
+    """What every experiment says: which network is trained on which data, and how.
 
     Attributes:
         model: a name of `labkit.models.MODELS` or your own "package.module:function".
         model_options: keyword arguments of the model.
         data: a `DataSpec`, or just the name of a data set.
         train: a `TrainSpec`.
-        prune: a `PruneSpec`.
         init: a name of `labkit.models.INITS`.
-        rewind: the moment of level 0's training whose weights every ticket starts from (a `Step`; "0it": the
-            initialisation). A ticket continues there: its schedule and data order go on from that step.
 
     Raises:
         ValueError: for a value out of range.
@@ -223,15 +227,36 @@ class TicketSpec(_Spec):
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data: DataSpec = DataSpec()
     train: TrainSpec = TrainSpec()
-    prune: PruneSpec = PruneSpec()
-    init: str = "glorot_normal"
-    rewind: str = "0it"
+    init: str = "own"
 
-    __hash__ = _Spec.__hash__
+    __hash__ = Spec.__hash__
 
     def __post_init__(self) -> None:
         self._nest("data", DataSpec, shorthand="name")
         self._nest("train", TrainSpec)
+        self._become("model_options", dict(self.model_options))
+
+
+@dataclass(frozen=True)
+class TicketSpec(NetworkSpec):
+    """An experiment that looks for winning tickets: a `NetworkSpec` with pruning, and where to rewind to.
+
+    Attributes:
+        prune: a `PruneSpec`.
+        rewind: the moment of level 0's training whose weights every ticket starts from (a `Step`; "0it": the
+            initialisation). A ticket continues there: its schedule and data order go on from that step.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    init: str = "glorot_normal"
+    prune: PruneSpec = PruneSpec()
+    rewind: str = "0it"
+
+    __hash__ = Spec.__hash__
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._nest("prune", PruneSpec)
         self._become("rewind", str(Step.parse(self.rewind)))
-        self._become("model_options", dict(self.model_options))

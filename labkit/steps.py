@@ -60,3 +60,27 @@ class Step:
 
     def __str__(self) -> str:
         return f"{Decimal(repr(self.amount)).normalize():f}{self.unit}"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What turns steps into iterations of one run.
+
+    Attributes:
+        epoch: iterations of an epoch (training examples / batch size; need not be whole).
+        run: iterations of the whole run.
+
+    >>> Clock(epoch=916.7, run=12_000).iterations("0.75run")
+    9000
+    """
+
+    epoch: float
+    run: int
+
+    def iterations(self, moment: "str | Step") -> int:
+        """A step in iterations of the run.
+
+        Raises:
+            ValueError: if it is not a step.
+        """
+        return Step.parse(moment).iterations(epoch=self.epoch, run=self.run)

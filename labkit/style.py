@@ -1,6 +1,7 @@
 """How figures look: palette, template, axes, bands, captions."""
 
 import math
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -76,6 +77,12 @@ def thin(table: pd.DataFrame) -> pd.DataFrame:
     last = len(table) - 1
     keep = sorted({round(last * (n / (MAX_POINTS - 1)) ** 1.5) for n in range(MAX_POINTS)})
     return table.iloc[keep]
+
+
+def ranges(table: pd.DataFrame, factor: float = 1.0, width: int = 3) -> dict[str, Any]:
+    """Error bars from the lowest to the highest of `table`, whose values are drawn times `factor`."""
+    return {"array": factor * (table["max"] - table["mean"]), "arrayminus": factor * (table["mean"] - table["min"]),
+            "thickness": 1, "width": width}  # fmt: skip
 
 
 def band(figure: go.Figure, table: pd.DataFrame, x: str, colour: str, column: int) -> None:

@@ -9,16 +9,14 @@ trains beside it, nor on the number of workers.
 """
 
 import copy
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from labkit.concurrency import Flag, Workers, numbers, shared, workers
+from labkit.concurrency import Flag, Workers, shared, workers
 from labkit.data import AUGMENTATIONS, BatchOrder, DataSet
 from labkit.device import precision
 from labkit.dynamics import Dynamics, kept
@@ -26,23 +24,16 @@ from labkit.evaluation import evaluate
 from labkit.names import choose
 from labkit.population import Population
 from labkit.randomness import derive, generator
+from labkit.record import Record
 from labkit.schedules import constant, piecewise, warmup
 from labkit.specs import TrainSpec
-from labkit.steps import Step
 
-# train_* are means over the batches since the last evaluation, as the network saw them
-HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 UNREAD_STEPS = {"cpu": 1, "cuda": 500}  # whose losses may wait on the device: reading one stops the GPU
 SMALL_STEP = 64_000_000  # weights x batch below which more kernel threads a replicate do not pay
 CHECKPOINT_SECONDS = 20.0
 SLICE_SECONDS = 0.25  # after which a worker gives its replicate back, so that progress is told and checkpoints are due
 
 Save = Callable[[Mapping[str, Tensor]], None]
-
-
-def length(spec: TrainSpec, examples: int) -> int:
-    """Iterations of a run on a training set of that many examples."""
-    return Step.parse(spec.duration).iterations(epoch=examples / spec.batch_size)
 
 
 class Training:
@@ -57,6 +48,9 @@ class Training:
         snapshot_at: keep a copy of the states as they are at this step (the rewinding point).
         dynamics: how masks change; the population must be `dynamic` if they do.
 
+    Attributes:
+        record: steps done, losses, evaluations, counts of active weights.
+
     Raises:
         ValueError: if the numbers do not fit together.
     """
@@ -67,83 +61,43 @@ class Training:
     ):  # fmt: skip
         self.population, self.spec, self.seeds = population, spec, list(seeds)
         self.data = data = data.to(population.device)
-        self.start, self.total = start, length(spec, data.size("train"))
+        clock = spec.clock(data.size("train"))
+        self.start, self.total = start, clock.run
         if len(self.seeds) != population.size:
             raise ValueError(f"{population.size} replicates need as many seeds, not {len(self.seeds)}")
         if not 0 <= start < self.total or not start <= (start if snapshot_at is None else snapshot_at) <= self.total:
             raise ValueError(f"start {start} and snapshot {snapshot_at} must lie within the {self.total} iterations")
-        epoch = data.size("train") / spec.batch_size
-
-        def steps(moment: str) -> int:
-            return Step.parse(moment).iterations(epoch=epoch, run=self.total)
-
-        every = max(1, steps(spec.evaluate_every))
-        self.points = [*range(start, self.total, every), self.total]
-        self._point_of = {step: index for index, step in enumerate(self.points)}
-        drops = [steps(drop) for drop in spec.lr_drops]
+        drops = [clock.iterations(drop) for drop in spec.lr_drops]
         schedule = piecewise(spec.lr, drops, spec.lr_drop_factor) if drops else constant(spec.lr)
-        self.lr = warmup(schedule, steps(spec.lr_warmup))
+        self.lr = warmup(schedule, clock.iterations(spec.lr_warmup))
         self.orders = [BatchOrder(data.size("train"), spec.batch_size, seed, population.device) for seed in self.seeds]
+        self.augment = AUGMENTATIONS[choose("augmentation", spec.augment, AUGMENTATIONS)]
         self.dynamics = dynamics
         updates = len(dynamics.moments) if dynamics else 0
-        # active weights of each masked layer, at the start and after each update
-        self.kept = shared(torch.zeros(population.size, updates + 1, len(population.masks), dtype=torch.int64))
+        points = [*range(start, self.total, max(1, clock.iterations(spec.evaluate_every))), self.total]
+        self.record = Record(population.size, points, spec.batch_size, updates, len(population.masks))
         for replicate in range(population.size):
-            self.kept[replicate] = torch.tensor(kept(population, replicate), dtype=torch.int64)
-        self.augment = AUGMENTATIONS[choose("augmentation", spec.augment, AUGMENTATIONS)]
+            self.record.kept[replicate] = torch.tensor(kept(population, replicate), dtype=torch.int64)
         self.snapshot_at = snapshot_at
         self.snapshot = {} if snapshot_at is None else {name: shared(s) for name, s in population.states.items()}
-        size = population.size
-        self.history = shared(torch.full((size, len(self.points), len(HISTORY)), math.nan, dtype=torch.float64))
-        self._step = numbers(int, size, start)
-        self._diverged = numbers(int, size, -1)  # the step at which the loss was not finite
-        self._losses, self._right = numbers(float, size), numbers(int, size)  # since the last evaluation
-        self._unread: list[list[Tensor]] = [[] for _ in range(size)]  # losses and right answers of the latest steps
         self._stop = Flag()
         self._draws = _draws(population.models[0], data)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a later process needs to go on bit for bit."""
         found = self.population.tensors() | {f"snapshot/{name}": state for name, state in self.snapshot.items()}
-        found |= {
-            f"loop/{name}": torch.tensor(values.tolist(), dtype=torch.float64)
-            for name, values in self._counters().items()
-        }
-        return found | {"loop/history": self.history, "loop/kept": self.kept}
+        return found | self.record.tensors()
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave."""
         self.population.load(tensors)
         for name, state in self.snapshot.items():
             state.copy_(tensors[f"snapshot/{name}"])
-        self.history.copy_(tensors["loop/history"])
-        self.kept.copy_(tensors["loop/kept"])
-        for name, values in self._counters().items():
-            for replicate, value in enumerate(tensors[f"loop/{name}"].tolist()):
-                values[replicate] = type(values[replicate])(value)
-
-    def _counters(self) -> dict[str, Any]:
-        return {"step": self._step, "diverged": self._diverged, "losses": self._losses, "right": self._right}
-
-    @property
-    def step(self) -> list[int]:
-        """The steps that each replicate has done."""
-        return self._step.tolist()
-
-    @property
-    def diverged(self) -> list[int]:
-        """The step at which each replicate's loss was not finite, or -1."""
-        return self._diverged.tolist()
-
-    @property
-    def unfinished(self) -> list[int]:
-        """Replicates that have steps left, the furthest behind first."""
-        left = [r for r in range(self.population.size) if self._step[r] < self.total and self._diverged[r] < 0]
-        return sorted(left, key=lambda r: self._step[r])
+        self.record.load(tensors)
 
     def steps_left(self) -> int:
         """Replicate-iterations still to do."""
-        return sum(self.total - self._step[r] for r in self.unfinished)
+        return sum(self.total - self.record.step[r] for r in self.record.unfinished)
 
     def run(
         self,
@@ -158,7 +112,7 @@ class Training:
             progress: called a few times a second with the number of replicate-iterations left.
             on_divergence: called with a replicate and the step at which its loss was not finite.
 
-        A replicate whose loss is not finite stops there (`diverged` holds the step); the others go on.
+        A replicate whose loss is not finite stops there (`record.diverged` holds the step); the others go on.
         `KeyboardInterrupt` stops all replicates after their step, saves, and is raised again; any other exception
         stops them too, and leaves the last checkpoint as it is.
         """
@@ -187,20 +141,21 @@ class Training:
         on_divergence: Callable[[int, int], None] | None,
     ) -> None:
         busy: dict[Future[None], int] = {}
+        record = self.record
         saved = time.monotonic()
         try:
-            while self.unfinished or busy:
+            while record.unfinished or busy:
                 due = save is not None and time.monotonic() - saved > CHECKPOINT_SECONDS
                 if due:
                     self._stop.set()
-                for replicate in [] if due else self.unfinished:
+                for replicate in [] if due else record.unfinished:
                     if len(busy) < number and replicate not in busy.values():
                         busy[pool.submit(replicate)] = replicate
                 for future in wait(busy, return_when=FIRST_COMPLETED).done:
                     future.result()
                     replicate = busy.pop(future)
-                    if self._diverged[replicate] >= 0 and on_divergence:
-                        on_divergence(replicate, self._diverged[replicate])
+                    if record.diverged[replicate] >= 0 and on_divergence:
+                        on_divergence(replicate, record.diverged[replicate])
                 if progress:
                     progress(self.steps_left())
                 if due and not busy and save:
@@ -221,39 +176,26 @@ class Training:
     def _advance(self, replicate: int) -> None:
         """Train one replicate to its next evaluation, until told to stop, or for a while."""
         until = time.monotonic() + SLICE_SECONDS
-        if self._step[replicate] == self.start:
+        record, most = self.record, UNREAD_STEPS[self.population.device.type]
+        if record.step[replicate] == self.start:
             self._arrive(replicate)
-        while not self._stop and self._step[replicate] < self.total and self._diverged[replicate] < 0:
-            step = self._step[replicate]
-            if self._draws:
-                torch.manual_seed(derive(self.seeds[replicate], "layers", step))
-            inputs, labels = self.batch(replicate, step)
-            update = self.dynamics.due(step) if self.dynamics else None
-            if self.dynamics is None or update is None:
-                result = self.population.step(replicate, inputs, labels, self.lr(step))
-            else:
-                batch, seed = (inputs, labels), self.seeds[replicate]
-                result = self.dynamics.update(self.population, replicate, step, batch, seed)
-                self.kept[replicate, update + 1 :] = torch.tensor(kept(self.population, replicate))
-            self._unread[replicate].append(result)
-            self._step[replicate] = step + 1
-            if len(self._unread[replicate]) >= UNREAD_STEPS[self.population.device.type]:
-                self._read(replicate)
+        while not self._stop and record.step[replicate] < self.total and record.diverged[replicate] < 0:
+            record.trained(replicate, self._train(replicate, record.step[replicate]), most)
             if self._arrive(replicate) or time.monotonic() > until:
-                return
+                break
+        record.read(replicate)  # whoever goes on may be another process, and a checkpoint may be due
 
-        self._read(replicate)
-
-    def _read(self, replicate: int) -> None:
-        """Add up the losses and right answers that wait on the device; stop at one that is not finite."""
-        waiting, self._unread[replicate] = self._unread[replicate], []
-        first = self._step[replicate] - len(waiting)
-        for step, (loss, right) in enumerate(torch.stack(waiting).tolist() if waiting else [], first):
-            if not math.isfinite(loss):
-                self._diverged[replicate] = self._step[replicate] = step
-                return
-            self._losses[replicate] += loss
-            self._right[replicate] += int(right)
+    def _train(self, replicate: int, step: int) -> Tensor:
+        """One step of one replicate, or the mask update that takes its place; loss and right answers from before."""
+        if self._draws:
+            torch.manual_seed(derive(self.seeds[replicate], "layers", step))
+        inputs, labels = self.batch(replicate, step)
+        update = self.dynamics.due(step) if self.dynamics else None
+        if self.dynamics is None or update is None:
+            return self.population.step(replicate, inputs, labels, self.lr(step))
+        result = self.dynamics.update(self.population, replicate, step, (inputs, labels), self.seeds[replicate])
+        self.record.kept[replicate, update + 1 :] = torch.tensor(kept(self.population, replicate))
+        return result
 
     def batch(self, replicate: int, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and labels of a replicate's step: the same whenever they are asked for."""
@@ -265,25 +207,15 @@ class Training:
 
     def _arrive(self, replicate: int) -> bool:
         """Do what is due at the replicate's step; True if that was an evaluation."""
-        step = self._step[replicate]
-        if step == self.snapshot_at:
+        record = self.record
+        if record.step[replicate] == self.snapshot_at:
             for name, state in self.snapshot.items():
                 state[replicate] = self.population.states[name][replicate]
-        point = self._point_of.get(step)
-        if point is None:
+        if not record.evaluates(replicate):
             return False
-        self._read(replicate)
-        if self._diverged[replicate] >= 0:
-            return True
-        steps = step - self.points[point - 1] if point else 0
-        row = [math.nan, math.nan]
-        if steps:
-            row = [self._losses[replicate] / steps, self._right[replicate] / (steps * self.spec.batch_size)]
-        row += self.evaluate(replicate)
-        self.history[replicate, point] = torch.tensor(row, dtype=torch.float64)
-        if not math.isfinite(row[HISTORY.index("validation_loss")]):
-            self._diverged[replicate] = step
-        self._losses[replicate], self._right[replicate] = 0.0, 0
+        record.read(replicate)
+        if record.diverged[replicate] < 0:
+            record.evaluated(replicate, self.evaluate(replicate))
         return True
 
     def evaluate(self, replicate: int) -> list[float]:

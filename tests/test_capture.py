@@ -112,8 +112,9 @@ def test_what_cannot_be_captured_trains_in_plain_steps(digits, module):
     states = {name: state.expand(3, *state.shape) for name, state in module().state_dict().items()}
     run = Training(Population(module, states, {}, SPEC), digits, SPEC, [0, 1, 2])
     run.run()
-    assert not run.population.captured and run.step == [24] * 3 and run.diverged == [-1] * 3
-    assert run.history[:, -1, 0].mean() < run.history[:, 1, 0].mean(), "it learns"
+    assert not run.population.captured
+    assert run.record.step.tolist() == [24] * 3 and run.record.diverged.tolist() == [-1] * 3
+    assert run.record.history[:, -1, 0].mean() < run.record.history[:, 1, 0].mean(), "it learns"
 
 
 def test_capturing_changes_neither_its_arguments_nor_the_generator():
@@ -141,7 +142,7 @@ def test_an_interrupt_in_a_step_of_a_single_network_waits_for_its_end(digits, mo
     plain = run.population.step
 
     def step(*arguments):
-        if run.step[0] == 37:
+        if run.record.step[0] == 37:
             signal.raise_signal(signal.SIGINT)
         return plain(*arguments)
 

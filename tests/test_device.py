@@ -64,7 +64,7 @@ def test_every_precision_trains_and_keeps_float32_weights(digits, name):
     run = Training(Population(lenet, lenet_states(2), {}, spec), digits, spec, [0, 1])
     run.run()
     assert run.population.captured and run.population.states["fc1.weight"].dtype == torch.float32
-    assert run.history[:, -1, 2].max() < run.history[:, 0, 2].min(), "validation loss falls"
+    assert run.record.history[:, -1, 2].max() < run.record.history[:, 0, 2].min(), "validation loss falls"
 
 
 def test_convolutions_lie_channels_last_and_files_do_not():
@@ -73,7 +73,7 @@ def test_convolutions_lie_channels_last_and_files_do_not():
         stack = next(tensor for tensor in tree.values() if tensor.ndim == 5 and tensor.shape[2] > 1)
         assert stack[0].is_contiguous(memory_format=torch.channels_last)
     run.run()
-    assert run.step == [2, 2]
+    assert run.record.step.tolist() == [2, 2]
 
 
 def test_label_smoothing_is_that_of_torch(digits):
@@ -100,8 +100,22 @@ def test_losses_that_wait_on_a_device_are_all_read(digits, monkeypatch):
         return found
 
     at_once, later = run(1), run(7)
-    assert at_once.diverged == later.diverged == [14, 14] and at_once.step == later.step == [14, 14]
-    assert torch.equal(at_once.history.nan_to_num(), later.history.nan_to_num())
+    for found in (at_once.record, later.record):
+        assert found.diverged.tolist() == found.step.tolist() == [14, 14]
+    assert torch.equal(at_once.record.history.nan_to_num(), later.record.history.nan_to_num())
+
+
+def test_no_loss_is_lost_when_a_replicate_changes_hands(digits, monkeypatch):
+    """Losses that wait are read before a worker gives its replicate back: another process may go on with it."""
+    spec = TrainSpec(duration="24it", evaluate_every="12it", batch_size=20)
+    found = []
+    for unread, seconds in ((1, 60.0), (500, 0.0)):
+        monkeypatch.setattr("labkit.training.UNREAD_STEPS", {"cpu": unread})
+        monkeypatch.setattr("labkit.training.SLICE_SECONDS", seconds)
+        run = Training(Population(lenet, lenet_states(3), {}, spec), digits, spec, [0, 1, 2])
+        run.run()
+        found.append(run.record.history.nan_to_num())
+    assert torch.equal(*found)
 
 
 def test_an_order_can_live_on_another_device():
@@ -128,7 +142,7 @@ def test_cpu_and_gpu_lose_alike_over_twenty_steps(name):
         assert torch.equal(state, runs[1].population.states[name_].cpu()), name_
     for run in runs:
         run.run()
-    assert torch.allclose(runs[0].history[:, 1:, 0], runs[1].history[:, 1:, 0], rtol=2e-3, atol=2e-4)
+    assert torch.allclose(runs[0].record.history[:, 1:, 0], runs[1].record.history[:, 1:, 0], rtol=2e-3, atol=2e-4)
     for layer, mask in runs[1].population.masks.items():
         assert not runs[1].population.states[layer][~mask].any()
 

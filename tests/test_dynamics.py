@@ -12,6 +12,7 @@ from labkit.masks import counts
 from labkit.population import Population
 from labkit.runs import Start
 from labkit.sparse import _drawn
+from labkit.steps import Clock
 from labkit.topology import METHODS
 from tests.conftest import lenet, lenet_states, random_masks
 
@@ -41,12 +42,12 @@ def training(method="rigl", seeds=(0, 1), **changes):
 def test_updates_come_at_the_exact_steps_and_the_drop_fraction_ends_at_zero():  # pitfall 29
     assert moments(every=100, begin=0, until=450) == [99, 199, 299, 399]
     assert moments(every=4, begin=5, until=16) == [7, 11, 15] and moments(every=10, begin=0, until=9) == []
-    dynamics = Dynamics(lk.TopologySpec(every="10it", until="0.75run", rate=0.3), 80, 20.0)
+    dynamics = Dynamics(lk.TopologySpec(every="10it", until="0.75run", rate=0.3), Clock(epoch=20.0, run=80))
     assert dynamics.moments == [9, 19, 29, 39, 49, 59]
     assert dynamics.drop_fraction(0) == 0.3 and dynamics.drop_fraction(30) == pytest.approx(0.15)
     assert dynamics.drop_fraction(60) == dynamics.drop_fraction(79) == 0.0
     with pytest.raises(ValueError, match="do not fit 80 iterations"):
-        Dynamics(lk.TopologySpec(until="100it"), 80, 20.0)
+        Dynamics(lk.TopologySpec(until="100it"), Clock(epoch=20.0, run=80))
 
 
 def test_longer_training_scales_the_schedule_but_not_every():  # pitfall 30
@@ -76,11 +77,11 @@ def test_the_suite_that_every_method_passes(method):  # pitfalls 25, 27, 31
         now = counts({name: mask[n] for name, mask in population.masks.items()})
         size = sum(mask[n].numel() for mask in population.masks.values())
         if method == "gradual":
-            assert sum(now.values()) == round(0.2 * size) and run.kept[n].sum(1).diff().le(0).all()
+            assert sum(now.values()) == round(0.2 * size) and run.record.kept[n].sum(1).diff().le(0).all()
         else:
-            assert run.kept[n].sum(1).unique().tolist() == [sum(at_start[n].values())] == [round(0.2 * size)]
+            assert run.record.kept[n].sum(1).unique().tolist() == [sum(at_start[n].values())] == [round(0.2 * size)]
             assert method_.redistribute != "none" or now == at_start[n]
-    assert run.kept.shape[1] == 5 and len({tuple(row) for row in run.kept[0].tolist()}) >= 1
+    assert run.record.kept.shape[1] == 5 and len({tuple(row) for row in run.record.kept[0].tolist()}) >= 1
     for name, mask in population.masks.items():
         assert not population.states[name][~mask].any(), "masked weights are exactly zero"
         buffer = population.slots["momentum_buffer"][name]
@@ -215,7 +216,7 @@ def test_bad_topologies_are_refused(changes, message):
 def test_rigl_with_adam_grows_and_momentum_methods_need_momentum():
     run = training("rigl", train=lk.TrainSpec(duration="30it", evaluate_every="30it"))
     run.run()
-    assert run.diverged == [-1, -1] and math.isfinite(float(run.history[0, -1, 0]))
+    assert run.record.diverged.tolist() == [-1, -1] and math.isfinite(float(run.record.history[0, -1, 0]))
     for method in ("rigl_sm", "snfs"):
         with pytest.raises(ValueError, match="needs a momentum"):
             spec(method, train=lk.TrainSpec(optimizer="sgd", lr=0.05))

@@ -10,7 +10,7 @@ LAYERS = [
     {"scores", "flops", "allocation", "tensorfiles", "progress", "device"},
     {"pruning", "models", "data", "specs", "topology"},
     {"geometry", "optimizers", "kernels", "store", "provenance", "ticketfile", "parameters", "sparse_specs"},
-    {"population", "derivatives", "batch_norm", "trajectory", "evaluation"},
+    {"record", "population", "derivatives", "batch_norm", "trajectory", "evaluation"},
     {"dynamics"},
     {"training", "runs"},
     {"experiment"},

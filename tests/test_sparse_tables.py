@@ -49,9 +49,9 @@ def study(tmp_path_factory):
 
 def test_flops_of_rows(study):
     costs = sparse_metrics.costs(study).set_index("method")
-    dense = flops.inference(study.layers)
-    shapes = {name: layer.shape for name, layer in study.layers.items()}
-    uniform = flops.inference(study.layers, allocation.uniform(shapes, 0.2)) / dense
+    dense = flops.inference(study.experiment.layers)
+    shapes = {name: layer.shape for name, layer in study.experiment.layers.items()}
+    uniform = flops.inference(study.experiment.layers, allocation.uniform(shapes, 0.2)) / dense
     assert costs["closed_form"]["RigL"] == pytest.approx(uniform)
     assert costs["test_flops"]["RigL"] == pytest.approx(uniform, abs=2e-3)
     test = costs["test_flops"]["RigL"]
@@ -75,8 +75,10 @@ def test_study_is_what_results_take(study):
 
 
 def test_matched_density(study):
-    density = sparse_metrics.matched_density(study.layers, 0.3)
-    erk, uniform = (sparse_metrics.ratio(study.layers, *pair) for pair in (("erk", density), ("uniform", 0.3)))
+    density = sparse_metrics.matched_density(study.experiment.layers, 0.3)
+    erk, uniform = (
+        sparse_metrics.ratio(study.experiment.layers, *pair) for pair in (("erk", density), ("uniform", 0.3))
+    )
     assert erk == pytest.approx(uniform, abs=1e-5)
 
 

@@ -11,8 +11,9 @@ from labkit.data import DataSet
 from labkit.evaluation import evaluate
 from labkit.kernels import accelerate
 from labkit.population import Population
+from labkit.record import HISTORY
 from labkit.specs import TrainSpec
-from labkit.training import HISTORY, Training
+from labkit.training import Training
 from tests.conftest import lenet, lenet_states, random_masks
 
 OPTIMIZERS = {
@@ -98,8 +99,11 @@ def test_a_population_gives_each_replicate_what_a_single_run_gives():
         alone.run()
         for name, state in alone.population.states.items():
             assert torch.allclose(state[0], together.population.states[name][n], atol=1e-4), name
-        assert torch.allclose(alone.history[0], together.history[n], atol=1e-3, equal_nan=True)
-        stops = [run.history[i, :, HISTORY.index("validation_loss")].argmin() for run, i in ((alone, 0), (together, n))]
+        assert torch.allclose(alone.record.history[0], together.record.history[n], atol=1e-3, equal_nan=True)
+        stops = [
+            run.record.history[i, :, HISTORY.index("validation_loss")].argmin()
+            for run, i in ((alone, 0), (together, n))
+        ]
         assert stops[0] == stops[1]
 
 
@@ -129,8 +133,8 @@ def test_same_seed_same_run_other_seed_other_run(digits):  # pitfall 49
 def test_training_runs_to_its_end_and_evaluates_where_it_should(digits):  # pitfall 10
     run = training(digits, spec=TrainSpec(duration="45it", evaluate_every="20it"))
     run.run()
-    assert run.points == [0, 20, 40, 45] and run.step == [45]
-    assert not run.history[0, 1:].isnan().any() and math.isnan(run.history[0, 0, 0])
+    assert run.record.points == [0, 20, 40, 45] and run.record.step.tolist() == [45]
+    assert not run.record.history[0, 1:].isnan().any() and math.isnan(run.record.history[0, 0, 0])
 
 
 def test_early_stop_is_the_first_minimum_of_validation_loss_and_blind_to_test_data(digits):  # pitfalls 9, 10, 12
@@ -156,9 +160,8 @@ def test_early_stop_is_the_first_minimum_of_validation_loss_and_blind_to_test_da
 def _table(run):
     import pandas as pd
 
-    rows = [dict(zip(HISTORY, row, strict=True)) for row in run.history[0].tolist()]
     about = {"branch": "ticket", "level": 0, "seed": 0, "copy": 0, "percent_remaining": 100.0, "diverged": False}
-    return pd.DataFrame([{**about, "iteration": step, **row} for step, row in zip(run.points, rows, strict=True)])
+    return pd.DataFrame([about | row for row in run.record.rows(0)])
 
 
 def test_accuracy_is_exact_over_a_last_short_batch():  # pitfall 11
@@ -178,7 +181,7 @@ def test_a_diverged_replicate_stops_alone(digits):
     states["fc1.weight"][1, 0, 0] = math.nan
     run = Training(Population(lenet, states, {}, spec), digits, spec, [0, 1, 2])
     run.run()
-    assert run.diverged == [-1, 0, -1] and run.step == [30, 0, 30]
+    assert run.record.diverged.tolist() == [-1, 0, -1] and run.record.step.tolist() == [30, 0, 30]
     alone = Training(Population(lenet, {n: s[[0, 2]] for n, s in states.items()}, {}, spec), digits, spec, [0, 2])
     alone.run()
     assert torch.equal(run.population.states["fc1.weight"][0], alone.population.states["fc1.weight"][0])
@@ -282,7 +285,7 @@ def test_an_error_in_a_worker_is_raised_and_saves_nothing_half_done(digits, monk
 
     def fail(index, inputs, labels, lr):
         result = original(index, inputs, labels, lr)
-        if run.step[index] == 7:
+        if run.record.step[index] == 7:
             raise MemoryError("no room")
         return result
 
@@ -297,7 +300,7 @@ def test_divergence_is_told_at_once_and_seen_in_evaluations_too(digits):
     run = Training(Population(lenet, lenet_states(), {}, spec), digits, spec, [0])
     told = []
     run.run(on_divergence=lambda replicate, step: told.append((replicate, step)))
-    assert run.diverged == [1] and told == [(0, 1)]
+    assert run.record.diverged.tolist() == [1] and told == [(0, 1)]
 
 
 def test_what_does_not_fit_is_refused(digits):
