@@ -33,7 +33,8 @@ def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: i
     parts = [_count(len(runs), "level"), _count(networks, "network"), _count(experiment.iterations, "iteration")]
     place = torch.cuda.get_device_name() if experiment.device.type == "cuda" else _count(cores, "core")
     where = f"on {place}, {memory / 1e9:.2f} GB besides PyTorch"
-    return f"{' x '.join(parts)}: about {duration(total)} {where}{_drops(experiment)}"
+    cost = f"about {duration(total)}" if total >= 1 else duration(total)
+    return f"{' x '.join(parts)}: {cost} {where}{_drops(experiment)}"
 
 
 def _drops(experiment: Experiment) -> str:

@@ -1,5 +1,7 @@
 """Loss and accuracy of a network on a whole split."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -10,7 +12,12 @@ EVALUATION_BATCH = {"cpu": 1000, "cuda": 5000}
 
 @torch.no_grad()
 def evaluate(model: nn.Module, data: DataSet, split: str) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy (a fraction) of a network on a split, exact over all examples."""
+    """Mean cross-entropy (nats) and accuracy (a fraction) of a network on a split, exact over all examples.
+
+    Both are NaN for an empty split.
+    """
+    if not data.size(split):
+        return math.nan, math.nan
     model.eval()
     parts, size, batch = [], data.size(split), EVALUATION_BATCH[data.scale.device.type]
     for first in range(0, size, batch):

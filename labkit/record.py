@@ -68,14 +68,17 @@ class Record:
             self._right[replicate] += int(right)
 
     def evaluated(self, replicate: int, values: Sequence[float]) -> None:
-        """Write a line of the history: means over the steps since the last one, and the values of an evaluation."""
+        """Write a line of the history: means over the steps since the last one, and the values of an evaluation.
+
+        A replicate none of whose losses is finite has diverged.
+        """
         point = self._point_of[self.step[replicate]]
         steps = self.step[replicate] - self.points[point - 1] if point else 0
         trained = [math.nan, math.nan]
         if steps:
             trained = [self._losses[replicate] / steps, self._right[replicate] / (steps * self.batch)]
         self.history[replicate, point] = torch.tensor([*trained, *values], dtype=torch.float64)
-        if not math.isfinite(self.history[replicate, point, HISTORY.index("validation_loss")]):
+        if not any(map(math.isfinite, values[::2])):
             self.diverged[replicate] = self.step[replicate]
         self._losses[replicate], self._right[replicate] = 0.0, 0
 

@@ -13,6 +13,7 @@ from labkit.check import Verdicts
 from labkit.parameters import Settings
 from labkit.runs import Run
 from labkit.sparse import SparseRun
+from labkit.sparse_rows import Study
 from labkit.store import runs_folder
 from labkit.tickets import Runs
 
@@ -23,7 +24,7 @@ def folder(settings: Settings) -> Path:
 
 
 def write(
-    settings: Settings, *branches: Runs | SparseRun, table: pd.DataFrame, figure: go.Figure, verdicts: Verdicts
+    settings: Settings, *branches: Runs | SparseRun | Study, table: pd.DataFrame, figure: go.Figure, verdicts: Verdicts
 ) -> Path:
     """Write `table.csv`, `verdicts.csv`, `figure.html`, `figure.svg` (where a browser can draw it) and `run.yaml`.
 
@@ -42,7 +43,7 @@ def write(
     return path
 
 
-def record(settings: Settings, *branches: Runs | SparseRun) -> dict[str, Any]:
+def record(settings: Settings, *branches: Runs | SparseRun | Study) -> dict[str, Any]:
     """Parameters, hardware, versions and commits, time, and the runs that the results were computed from."""
     runs = {run.folder.hash: run for branch in branches for run in _runs(branch)}
     found: Mapping[str, Any] = provenance.describe()
@@ -61,7 +62,7 @@ def record(settings: Settings, *branches: Runs | SparseRun) -> dict[str, Any]:
     }
 
 
-def _runs(branch: Runs | SparseRun) -> list[Run]:
+def _runs(branch: Runs | SparseRun | Study) -> list[Run]:
     return [branch.run] if isinstance(branch, SparseRun) else list(branch.runs.values())
 
 

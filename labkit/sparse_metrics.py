@@ -50,6 +50,20 @@ def paired(table: pd.DataFrame, better: tuple[str, str], worse: tuple[str, str])
     return (100 * (one - other)).dropna().rename("difference_pp").reset_index()
 
 
+def gained(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of the rows of one study minus that of the same rows of another, seed by seed.
+
+    Args:
+        table, before: what `outcomes` gave.
+
+    Returns:
+        method, init, density, seed, difference_pp; of the rows and seeds that both have.
+    """
+    both = table.merge(before, on=[*KEY, "seed"], suffixes=("", "_before"))
+    both["difference_pp"] = 100 * (both["test_accuracy"] - both["test_accuracy_before"])
+    return both[[*KEY, "seed", "difference_pp"]]
+
+
 def least_by_seed(pairs: pd.DataFrame) -> pd.Series:
     """The smallest difference of each seed over densities, of what `paired` gave; only seeds that have them all."""
     return pairs.pivot(index="seed", columns="density", values="difference_pp").dropna().min(axis=1)

@@ -89,14 +89,17 @@ def plan(names: Iterable[str], densities: Sequence[float]) -> list[Row]:
     return list(dict.fromkeys(Row.parse(name, density) for name in names for density in densities))
 
 
-def spec(base: SparseSpec, row: Row, prune_begin: str = "700it") -> SparseSpec:
+def spec(base: SparseSpec, row: Row, prune_begin: str = "700it", prune_warmup: str | None = None) -> SparseSpec:
     """The experiment of a row.
 
     Args:
         base: model, data, training and update schedule that all rows share; its method and density are replaced.
         row: which.
         prune_begin: first step of gradual pruning.
+        prune_warmup: linear learning-rate warm-up of gradual pruning; None: as of the others.
     """
+    if row.method == PRUNING and prune_warmup is not None:
+        base = replace(base, train=replace(base.train, lr_warmup=prune_warmup))
     if row.method == SMALL:
         return longer(small_dense(base, row.density), row.times)
     topology = replace(base.topology, density=row.density)
@@ -136,12 +139,13 @@ class Study:
 
 
 def train(
-    base: SparseSpec, rows: Iterable[Row], seeds: Iterable[int], *, prune_begin: str = "700it", root: Path | None = None
-) -> Study:
+    base: SparseSpec, rows: Iterable[Row], seeds: Iterable[int], *, prune_begin: str = "700it",
+    prune_warmup: str | None = None, root: Path | None = None,
+) -> Study:  # fmt: skip
     """Train all rows of a table; those that are done are read.
 
     Args:
-        base, prune_begin: as of `spec`.
+        base, prune_begin, prune_warmup: as of `spec`.
         rows: which; "Lottery" trains the gradual-pruning run of its density first.
         seeds: the same for each row, so that rows can be compared seed by seed.
         root: folder of the runs.
@@ -150,6 +154,7 @@ def train(
     for row in rows:
         given = None
         if row.method == LOTTERY:
-            given = train_sparse(spec(base, Row(PRUNING, "", row.density), prune_begin), seeds, root=root)
-        done[row] = train_sparse(spec(base, row, prune_begin), seeds, masks=given, root=root)
+            pruning = Row(PRUNING, "", row.density)
+            given = train_sparse(spec(base, pruning, prune_begin, prune_warmup), seeds, root=root)
+        done[row] = train_sparse(spec(base, row, prune_begin, prune_warmup), seeds, masks=given, root=root)
     return Study(base, done)

@@ -80,7 +80,17 @@ class Spec:
 
 @dataclass(frozen=True)
 class DataSpec(Spec):
-    """Which data, and how it is prepared (see `labkit.data.load`)."""
+    """Which data, and how it is prepared (see `labkit.data.load`).
+
+    Attributes:
+        name: of a data set, or a path.
+        normalisation: a name of `labkit.data.NORMALISATIONS`.
+        validation: examples held out of the training images; None: 5,000, or a sixth of a small set.
+        train: use only so many training examples; None: all.
+
+    Raises:
+        ValueError: for sizes that are not whole; whether the data can give them, `load` says.
+    """
 
     name: str = "digits"
     normalisation: str = "dataset"
@@ -90,9 +100,9 @@ class DataSpec(Spec):
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise ValueError(f"data is {self.name!r}: it must be the name of a data set, or a path")
-        for field_name in ("validation", "train"):
+        for field_name, least in (("validation", 0), ("train", 1)):
             if getattr(self, field_name) is not None:
-                self._become(field_name, whole(field_name, getattr(self, field_name), 1))
+                self._become(field_name, whole(field_name, getattr(self, field_name), least))
 
 
 @dataclass(frozen=True)
@@ -259,4 +269,6 @@ class TicketSpec(NetworkSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._nest("prune", PruneSpec)
+        if self.data.validation == 0:
+            raise ValueError("validation is 0: tickets stop early by the validation loss, so some must be held out")
         self._become("rewind", str(Step.parse(self.rewind)))

@@ -156,11 +156,13 @@ def tune(
         root: folder of the runs; default `labkit.store.runs_folder()`.
 
     Raises:
-        ValueError: for a method whose masks do not move, or trials below 1.
+        ValueError: for a method whose masks do not move, no validation data, or trials below 1.
     """
     import optuna
 
     choose("method", spec.topology.method, METHODS)
+    if spec.data.validation == 0:
+        raise ValueError("validation is 0: tuning compares trials on validation data, so some must be held out")
     trials, seeds, space = whole("trials", trials, 1), checked_seeds(seeds), space or Space()
     folder = (root or runs_folder()) / "tuning" / _name(spec, seeds, space, seed)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Masks that change while a population trains."""
 
+import dataclasses
 import math
 
 import pytest
@@ -220,3 +221,12 @@ def test_rigl_with_adam_grows_and_momentum_methods_need_momentum():
     for method in ("rigl_sm", "snfs"):
         with pytest.raises(ValueError, match="needs a momentum"):
             spec(method, train=lk.TrainSpec(optimizer="sgd", lr=0.05))
+
+
+def test_without_a_validation_set_all_images_train(runs):
+    spec = lk.SparseSpec(data=lk.DataSpec("digits", validation=0), train=dataclasses.replace(SGD, duration="20it"))
+    found = lk.train_sparse(spec, [0], root=runs)
+    assert [found.experiment.data.size(split) for split in ("train", "validation", "test")] == [1437, 0, 360]
+    table = found.metrics()
+    assert table["validation_loss"].isna().all() and not table["diverged"].any()
+    assert table["test_accuracy"].between(0, 1).all()

@@ -34,6 +34,10 @@ def test_rows_as_specs():
     assert rigl.topology == lk.TopologySpec("rigl", 0.2, "erk", every="3it") and rigl.train.duration == "24it"
     pruning = sparse_rows.spec(BASE, Row("Pruning", "", 0.2), prune_begin="3it")
     assert (pruning.topology.method, pruning.topology.begin) == ("gradual", "3it")
+    warm = dataclasses.replace(BASE, train=dataclasses.replace(BASE.train, lr_warmup="2it"))
+    rows = [Row("Pruning", "", 0.2), Row("SET", "ERK", 0.2)]
+    assert [sparse_rows.spec(warm, row).train.lr_warmup for row in rows] == ["2it", "2it"]
+    assert [sparse_rows.spec(warm, row, prune_warmup="5it").train.lr_warmup for row in rows] == ["5it", "2it"]
     assert sparse_rows.spec(BASE, Row("Lottery", "", 0.2)).topology.method == "static"
     assert sparse_rows.spec(BASE, Row("Small Dense", "", 0.2)).model_options["width"] < 0.0625
 
@@ -61,6 +65,15 @@ def test_flops_of_rows(study):
     assert costs["train_flops"]["Small Dense"] == costs["test_flops"]["Small Dense"] < 0.5
     assert costs["train_flops"]["Dense"] == 1 and pd.isna(costs["closed_form"]["SNFS"])
     assert sparse_metrics.off_closed_form(sparse_metrics.costs(study)) < 5e-3, "whole weights in small layers"
+
+
+def test_what_a_row_gained_over_the_same_row_of_another_study(study):
+    table = sparse_metrics.outcomes(study)
+    better = table.assign(test_accuracy=table["test_accuracy"] + 0.01 * (table["seed"] + 1)).query("method != 'Dense'")
+    found = sparse_metrics.gained(better, table)
+    assert len(found) == 12 and "Dense" not in set(found["method"])
+    assert found.groupby("seed")["difference_pp"].unique().map(lambda x: x.round(6).tolist()).tolist()[0][0] == 1.0
+    assert (found["difference_pp"] - (found["seed"] + 1)).abs().max() < 1e-9
 
 
 def test_updates_conserve_counts(study):

@@ -43,6 +43,8 @@ def test_specs_can_be_keys():
         (lambda: TicketSpec(data=3), "data is 3"),
         (lambda: DataSpec(name=3), "data is 3"),
         (lambda: DataSpec(train=300.0), "train is 300.0"),
+        (lambda: DataSpec(validation=-1), "validation is -1"),
+        (lambda: TicketSpec(data={"validation": 0}), "tickets stop early by the validation loss"),
         (lambda: TrainSpec(lr=float("nan")), "lr is nan"),
         (lambda: TrainSpec(nesterov="no"), "nesterov is 'no'"),
         (lambda: TrainSpec(lr_drops="0.5run"), "write a list of steps"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -99,3 +101,8 @@ def test_what_cannot_be_tuned_is_refused():
         tuning.tune(lk.SparseSpec(topology=lk.TopologySpec("static")), [0])
     with pytest.raises(ValueError, match="trials"):
         tuning.tune(spec(), [0], trials=0)
+
+
+def test_a_tuning_needs_validation_data(tmp_path):
+    with pytest.raises(ValueError, match="tuning compares trials on validation data"):
+        tuning.tune(replace(spec(), data=lk.DataSpec(validation=0)), [0], root=tmp_path)

@@ -32,7 +32,7 @@ def load(
         name: the data set, or the path of an .npz, a .safetensors or a folder of images.
         normalisation: a name of `NORMALISATIONS`.
         shape: (channels, height, width) of the model's input; None leaves the images as they are.
-        validation: examples held out for validation; default 5,000, or a sixth of a small set.
+        validation: examples held out for validation, 0 for none; default 5,000, or a sixth of a small set.
         train: use only so many training examples.
 
     Raises:

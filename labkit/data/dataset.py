@@ -118,7 +118,7 @@ def make(
         found: the arrays.
         normalisation: a name of `NORMALISATIONS`.
         shape: (channels, height, width) the model takes; images are resized (bilinear) and grey or RGB is converted.
-        validation: examples held out of the training images; default 5,000, or a sixth of a small set.
+        validation: examples held out of the training images, 0 for none; default 5,000, or a sixth of a small set.
         train: use only so many training examples.
 
     Raises:
@@ -128,7 +128,7 @@ def make(
     images, labels = found.tensors["train_images"], found.tensors["train_labels"].long()
     held = min(5000, len(labels) // 6) if validation is None else validation
     available = len(labels) - held
-    if held < 1 or available < 1 or (train or 1) > available or (train is not None and train < 1):
+    if held < 0 or available < 1 or (train or 1) > available or (train is not None and train < 1):
         raise ValueError(
             f"{name}: {len(labels)} training images cannot give {held} for validation and {train} to train"
         )
