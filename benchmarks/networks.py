@@ -4,8 +4,10 @@
 
 For each network, taking turns: labkit with one and with several replicates; a plain eager loop on data in memory (its
 compute alone: forward, backward, optimiser); and the plain loop of the field, which adds a DataLoader over PIL images
-with torchvision transforms. All train the dense network of the LTH's protocol without evaluation. The last column is
-the share of the machine's own matrix-product rate (measured here, in the same precision) that labkit's step reaches.
+with torchvision transforms. All train without evaluation: the dense networks of the LTH's protocol, and WRN-22-2, dense
+in the plain loops, by RigL (ERK, density 0.1, an update every 100 steps) in labkit. The last columns: the share of the
+machine's own matrix-product rate (measured here, in the same precision) that labkit's step reaches, and the share of
+training time that RigL's updates take.
 """
 
 import argparse
@@ -19,10 +21,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from labkit import data, models, provenance
+from labkit import allocation, data, models, provenance
 from labkit.device import device, precision
+from labkit.dynamics import Dynamics
 from labkit.kernels import accelerate
 from labkit.population import Population
+from labkit.randomness import generator
+from labkit.sparse_specs import TopologySpec
 from labkit.specs import TrainSpec
 from labkit.training import Training
 
@@ -34,7 +39,9 @@ NETWORKS = {
     "conv_6": {"batch_size": 60, **ADAM},
     "vgg19": {"batch_size": 64, **SGD},
     "resnet20": {"batch_size": 128, **SGD},
+    "wrn_22_2": {"batch_size": 128, **SGD, "lr": 0.1, "nesterov": True, "augment": "reflect_crop_flip"},
 }
+TOPOLOGIES = {"wrn_22_2": TopologySpec("rigl", 0.1, "erk", every="100it")}
 WHERE = device()
 
 
@@ -64,20 +71,44 @@ class Labkit:
         labels = {split: found[: len(few[split])] for split, found in dataset.labels.items()}
         self.dataset = replace(dataset, images=few, labels=labels).to(WHERE)
 
-    def rate(self, steps: int) -> float:
+    def training(self, steps: int) -> Training:
         states = models.initial_states(self.name, {}, "glorot_normal", [(n, "init") for n in range(self.replicates)])
         spec = replace(self.spec, duration=f"{steps}it", evaluate_every=f"{steps}it")
-        population = Population(lambda: models.build(self.name), states, {}, spec, WHERE)
-        training = Training(population, self.dataset, spec, range(self.replicates))
-        training.population.prepare(*training.batch(0, 0))
+        masks, dynamics, topology = {}, None, TOPOLOGIES.get(self.name)
+        if topology:
+            shapes = {name: tuple(states[name].shape[1:]) for name in models.prunable(models.build(self.name))}
+            keep = allocation.counts(shapes, allocation.allocate(topology.allocation, shapes, topology.density))
+            drawn = [allocation.draw(shapes, keep, generator(n, "masks")) for n in range(self.replicates)]
+            masks = {name: torch.stack([mask[name] for mask in drawn]) for name in keep}
+            dynamics = Dynamics(topology, spec.clock(self.dataset.size("train")))
+        population = Population(
+            lambda: models.build(self.name), states, masks, spec, WHERE, dynamic=dynamics is not None
+        )
+        found = Training(population, self.dataset, spec, range(self.replicates), dynamics=dynamics)
+        population.prepare(*found.batch(0, 0))
         if WHERE.type == "cuda":  # graphs are captured at the first step
             for n in range(self.replicates):
-                population.step(n, *training.batch(n, 0), 0.0)
+                population.step(n, *found.batch(n, 0), 0.0)
         wait()
+        return found
+
+    def rate(self, steps: int) -> float:
+        training = self.training(steps)
         began = time.perf_counter()
         training.run()
         wait()
         return steps * self.replicates / (time.perf_counter() - began)
+
+    def updating(self) -> float | None:
+        """The share of training time that mask updates add to the steps whose place they take."""
+        topology = TOPOLOGIES.get(self.name)
+        if topology is None:
+            return None
+        training = self.training(1000)
+        batch, population = training.batch(0, 0), training.population
+        update = 1 / timed(lambda: training.dynamics.update(population, 0, 99, batch, 0), 5.0)
+        step = 1 / timed(lambda: population.step(0, *batch, 0.0), 5.0)
+        return max(0.0, update - step) / (99 * step + update)
 
 
 class Plain:
@@ -87,7 +118,9 @@ class Plain:
         if spec.optimizer == "adam":
             self.optimizer = torch.optim.Adam(weights, lr=spec.lr)
         else:
-            self.optimizer = torch.optim.SGD(weights, lr=spec.lr, momentum=spec.momentum, weight_decay=1e-4)
+            self.optimizer = torch.optim.SGD(
+                weights, lr=spec.lr, momentum=spec.momentum, weight_decay=1e-4, nesterov=spec.nesterov
+            )
         self.inputs, self.labels = (t.to(WHERE) for t in dataset.inputs("train", slice(0, spec.batch_size)))
         shape = dataset.images["train"].shape[-1]
         steps = [transforms.RandomCrop(shape, 4), transforms.RandomHorizontalFlip()] if spec.augment != "none" else []
@@ -162,7 +195,11 @@ def main() -> None:
     peak = ceiling(arguments.precision)
     print(f"matrix products, {arguments.precision}: {peak / 1e9:,.0f} GFLOP/s")
     names = ("plain loop", "plain compute", "labkit, 1", f"labkit, {arguments.replicates}")
-    print(f"{'replica-steps/s':16}" + "".join(f"{name:>24}" for name in names) + f"{'of the ceiling':>16}")
+    print(
+        f"{'replica-steps/s':16}"
+        + "".join(f"{name:>24}" for name in names)
+        + f"{'of the ceiling':>16}{'mask updates':>14}"
+    )
     for name in arguments.networks:
         spec = TrainSpec(**NETWORKS[name], precision=arguments.precision)
         dataset = data.load(arguments.data, shape=models.build(name).input_shape)
@@ -179,7 +216,9 @@ def main() -> None:
         cells = [f"{median[column]:10.2f} ({median[column] / median['plain loop']:5.2f}x)" for column in names]
         best = max(median[names[2]], median[names[3]])
         share = best * plain.flops() / peak
-        print(f"{name:16}" + "".join(f"{cell:>24}" for cell in cells) + f"{share:>15.0%}", flush=True)
+        updates = single.updating()
+        told = "" if updates is None else f"{updates:>14.2%}"
+        print(f"{name:16}" + "".join(f"{cell:>24}" for cell in cells) + f"{share:>16.0%}{told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ Replicates are independent, so each advances on its own: a worker takes the repl
 it to its next evaluation and gives it back. A population of one works in the caller's thread; several are trained by
 forked processes with one kernel thread each, on memory that they share (by threads where processes cannot be forked,
 or the step cannot be captured). Measured on 2 cores with LeNet-300-100 this beat stacked (vmapped) execution more than
-twice. What a replicate computes depends on the number of kernel threads, by rounding, and on nothing else: not on who
-trains beside it, nor on the number of workers.
+twice. Large convolutional networks, whose activations crowd each other out of the caches, go one after another with two
+kernel threads or more. What a replicate computes depends on the number of kernel threads, by rounding, and on nothing
+else: not on who trains beside it, nor on the number of workers.
 """
 
 import copy
@@ -16,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 import torch
 from torch import Tensor, nn
 
+from labkit import geometry
 from labkit.concurrency import Flag, Workers, shared, workers
 from labkit.data import AUGMENTATIONS, BatchOrder, DataSet
 from labkit.device import precision
@@ -29,7 +31,9 @@ from labkit.schedules import constant, piecewise, warmup
 from labkit.specs import TrainSpec
 
 UNREAD_STEPS = {"cpu": 1, "cuda": 500}  # whose losses may wait on the device: reading one stops the GPU
-SMALL_STEP = 64_000_000  # weights x batch below which more kernel threads a replicate do not pay
+# multiply-accumulates of a batch, forward: below the first more than two kernel threads do not pay a network of linear
+# layers; above the second a replicate with two threads is faster than two replicates with one each
+SMALL_STEP, LARGE_STEP = 64_000_000, 2_000_000_000
 CHECKPOINT_SECONDS = 20.0
 SLICE_SECONDS = 0.25  # after which a worker gives its replicate back, so that progress is told and checkpoints are due
 
@@ -122,11 +126,11 @@ class Training:
         gpu = self.population.device.type == "cuda"
         fork = self.population.captured and not gpu
         alone = gpu or (self._draws and not fork)  # a GPU works through its queue; threads share one generator
-        number = 1 if alone else min(self.population.size, cores)
+        number, threads = self._crew(cores, alone)
         try:
             with (
                 torch.random.fork_rng(devices=[self.population.device] if gpu else []),
-                workers(number, self._threads(cores, number), self._advance, self._stop.set, fork) as pool,
+                workers(number, threads, self._advance, self._stop.set, fork) as pool,
             ):
                 self._loop(pool, number, save, progress, on_divergence)
         finally:
@@ -224,18 +228,24 @@ class Training:
         with precision(self.spec.precision, self.population.device):
             return [value for split in ("validation", "test") for value in evaluate(model, self.data, split)]
 
-    def _threads(self, cores: int, workers: int) -> int:
-        """Kernel threads of a worker: of small networks two when it works alone, else one."""
-        model = self.population.models[0]
-        weights = sum(parameter.numel() for parameter in model.parameters())
-        convolutions = any(isinstance(layer, nn.Conv2d) for layer in model.modules())
-        small = not convolutions and weights * self.spec.batch_size < SMALL_STEP
-        return max(1, min(cores // workers, 2 if small else cores))
+    def _crew(self, cores: int, alone: bool) -> tuple[int, int]:
+        """How many workers there are, and how many kernel threads each has."""
+        layers = geometry.layers(self.population.models[0], tuple(self.data.images["train"].shape[1:]))
+        work = self.spec.batch_size * sum(layer.macs for layer in layers.values())
+        least = 2 if work > LARGE_STEP else 1
+        number = 1 if alone else min(self.population.size, max(1, cores // least))
+        linear = all(len(layer.shape) == 2 for layer in layers.values())
+        return number, max(1, min(cores // number, 2 if linear and work < SMALL_STEP else cores))
 
 
 def _draws(model: nn.Module, data: DataSet) -> bool:
     """Whether a training step of the network draws random numbers (dropout and the like)."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
+    where = data.scale.device
+
+    def states() -> list[Tensor]:
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(where)] if where.type == "cuda" else [])]
+
+    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []), torch.no_grad():
+        before = states()
         copy.deepcopy(model).train()(data.inputs("train", slice(0, 2))[0])
-        return not torch.equal(before, torch.get_rng_state())
+        return not all(map(torch.equal, before, states()))

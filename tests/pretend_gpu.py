@@ -86,13 +86,34 @@ def run(func, args, kwargs):
         plain[1]["device"] = torch.device("cpu")
     if name == "_to_copy":
         plain[1].pop("pin_memory", None)
-    out = func(*plain[0], **plain[1])
+    with own_generator() if goal and torch.Tag.nondeterministic_seeded in func.tags else nullcontext():
+        out = func(*plain[0], **plain[1])
     if name == "_to_copy" and goal != bool(far) and out is plain[0][0]:
         out = out.clone()
     if not goal:
         return out
     out = tree_map(lambda t: Far(t) if isinstance(t, Tensor) else t, out)
     return return_and_correct_aliasing(func, args, kwargs, out)
+
+
+STATE = torch.Generator().manual_seed(0).get_state()  # of the GPU's generator
+
+
+@contextmanager
+def own_generator():
+    global STATE
+    before = torch.default_generator.get_state()
+    torch.default_generator.set_state(STATE)
+    try:
+        yield
+    finally:
+        STATE = torch.default_generator.get_state()
+        torch.default_generator.set_state(before)
+
+
+def seed_all(seed: int) -> None:
+    global STATE
+    STATE = torch.Generator().manual_seed(seed).get_state()
 
 
 class Graph:
@@ -120,7 +141,8 @@ def pretended():
             ("torch.cuda.is_available", lambda: True),
             ("torch.cuda.device_count", lambda: 1),
             ("torch.cuda.get_device_name", lambda *_: "a pretended GPU"),
-            ("torch.cuda.manual_seed_all", lambda _: None),
+            ("torch.cuda.manual_seed_all", seed_all),
+            ("torch.cuda.get_rng_state", lambda *_: STATE),
             ("torch.random.fork_rng", lambda *_, **__: nullcontext()),
             ("labkit.population.Graph", Graph),
             ("labkit.population.capture", capture),

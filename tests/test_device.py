@@ -147,6 +147,16 @@ def test_no_step_mixes_tensors_of_two_devices(name):
         assert torch.allclose(tensor.double(), saved[key].double(), rtol=1e-3, atol=2e-5, equal_nan=True), key
 
 
+def test_dropout_on_a_gpu_is_drawn_from_the_seed_of_the_step():
+    options, shape = {"width": 0.125, "dropout": 0.5}, (3, 32, 32)
+    spec = TrainSpec(duration="3it", evaluate_every="3it", batch_size=32)
+    with pretended():
+        runs = [training("conv_2", options, shape, GPU, spec, seeds=(0,)) for _ in range(2)]
+        for run in runs:
+            run.run()
+    assert torch.equal(*(run.record.history.nan_to_num() for run in runs))
+
+
 @pytest.mark.parametrize("score", ["magnitude", "gradient", "obd", "random"])
 def test_tickets_of_a_gpu_are_those_of_the_cpu(score, tmp_path, monkeypatch):
     spec = lk.TicketSpec(
