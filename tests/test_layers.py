@@ -19,7 +19,7 @@ LAYERS = [
     {"tickets", "sparse"},
     {"metrics", "check", "tuning", "sparse_rows"},
     {"style", "sparse_metrics"},
-    {"figures", "results", "tables", "sparse_figures", "tradeoffs"},
+    {"figures", "learning_figures", "results", "tables", "sparse_figures", "tuning_figures", "tradeoffs"},
     {"report"},
 ]
 

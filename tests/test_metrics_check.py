@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from labkit import check, figures, metrics
+from labkit import check, figures, learning_figures, metrics
 from labkit.parameters import Settings, preset_values, settings
 from labkit.progress import Progress
 from labkit.specs import PruneSpec, TicketSpec
@@ -215,7 +215,7 @@ def test_figures_state_what_their_bars_are(table):  # pitfall 43
     rows = network("ticket", 0, 0, [3, 2, 1], [0.1, 0.5, 0.9]) + network("ticket", 0, 1, [3, 2, 1], [0.1, 0.6, 0.95])
     lth = check.published("lth").query("figure == 'Fig1' and architecture == 'lenet-300-100'")
     drawn = [
-        figures.learning_curves(pd.DataFrame(rows), [("all", [("ticket", 0)])], title="t"),
+        learning_figures.learning_curves(pd.DataFrame(rows), [("all", [("ticket", 0)])], title="t"),
         figures.by_sparsity(table, title="t", published=lth),
     ]
     for figure in drawn:

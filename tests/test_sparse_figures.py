@@ -1,7 +1,7 @@
 import pandas as pd
 import torch
 
-from labkit import sparse_figures, topology
+from labkit import sparse_figures, topology, tuning_figures
 
 
 def drop_two():
@@ -91,7 +91,7 @@ def test_trials_ring_the_best_on_validation():
             "test_accuracy": [0, 1],
         }
     )
-    ring = sparse_figures.trials(table, title="t", reference=(0.3, 100)).data[1]
+    ring = tuning_figures.trials(table, title="t", reference=(0.3, 100)).data[1]
     assert list(ring.x) == [50] and list(ring.y) == [0.1]
 
 
@@ -105,7 +105,7 @@ def test_learning_rates_has_a_panel_a_density():
             "test_accuracy": [0.5, 0.7, 0.9],
         }
     )
-    figure = sparse_figures.learning_rates(table, title="t")
+    figure = tuning_figures.learning_rates(table, title="t")
     assert [title.text for title in figure.layout.annotations[:2]] == ["10 % of the weights", "20 % of the weights"]
     assert figure.data[0].y == (60,) and figure.data[0].error_y.array == (10,)
 
