@@ -8,6 +8,7 @@ from torch import nn
 from labkit.data import DataSet
 
 EVALUATION_BATCH = {"cpu": 1000, "cuda": 5000}
+CONVOLUTION_BATCH = 64  # on a CPU: twice as fast or more, as activations stay in the cache
 
 
 @torch.no_grad()
@@ -20,6 +21,8 @@ def evaluate(model: nn.Module, data: DataSet, split: str) -> tuple[float, float]
         return math.nan, math.nan
     model.eval()
     parts, size, batch = [], data.size(split), EVALUATION_BATCH[data.scale.device.type]
+    if data.scale.device.type == "cpu" and any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
+        batch = CONVOLUTION_BATCH
     for first in range(0, size, batch):
         inputs, labels = data.inputs(split, slice(first, first + batch))
         logits = model(inputs).float()
