@@ -6,8 +6,8 @@ For each network, taking turns: labkit with one and with several replicates; a p
 compute alone: forward, backward, optimiser); and the plain loop of the field, which adds a DataLoader over PIL images
 with torchvision transforms. All train without evaluation: the dense networks of the LTH's protocol, and WRN-22-2, dense
 in the plain loops, by RigL (ERK, density 0.1, an update every 100 steps) in labkit. The last columns: the share of the
-machine's own matrix-product rate (measured here, in the same precision) that labkit's step reaches, and the share of
-training time that RigL's updates take.
+machine's own matrix-product rate (measured here, in the same precision) that labkit's step reaches, and what RigL's
+updates add to the training time.
 """
 
 import argparse

@@ -53,7 +53,8 @@ class Graph:
         trial = [tensor.clone() for tensor in (*fixed, *inputs)]
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # libraries set themselves up outside the graph, on copies
+        # libraries set themselves up outside the graph, on copies, and what is drawn there is not missed later
+        with torch.random.fork_rng(devices=[trial[0].device]), torch.cuda.stream(aside):
             for _ in range(3):
                 step(*trial)
         torch.cuda.current_stream().wait_stream(aside)

@@ -75,9 +75,15 @@ def _measured(experiment: Experiment, start: Start, few: int, most: int) -> tupl
     long = min(long, max(8, most // 20))
     step = max(0.0, seconds(long) - brief) / (long - 4) / few
     training = experiment.training(first, 0, duration="1it")
-    began = time.monotonic()
-    training.evaluate(0)
-    return step, (time.monotonic() - began) / few
+    number, threads = training.crew()
+    cores = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        began = time.monotonic()
+        training.evaluate(0)
+        return step, (time.monotonic() - began) / number
+    finally:
+        torch.set_num_threads(cores)
 
 
 def _steps_left(experiment: Experiment, run: Run, begin: int, networks: int) -> int:

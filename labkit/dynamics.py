@@ -60,9 +60,12 @@ class Dynamics:
     def update(self, population: Population, index: int, step: int, batch: Sequence[Tensor], seed: int) -> Tensor:
         """Change the masks of one replicate; returns what `Population.step` returns, of the network before.
 
-        Weights that stay are not touched, nor is their optimiser state.
+        Weights that stay are not touched, nor is their optimiser state. A network whose loss is not finite stays as it
+        is.
         """
         result, gradients = population.gradients(index, *batch)
+        if not bool(result[0].isfinite()):
+            return result
         weights = {name: population.states[name][index] for name in population.masks}
         masks = {name: mask[index] for name, mask in population.masks.items()}
         if self.spec.method == GRADUAL:

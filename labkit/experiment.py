@@ -91,7 +91,7 @@ class Experiment:
     @cached_property
     def layers(self) -> Mapping[str, flops.Layer]:
         """The network's layers as FLOPs see them."""
-        return geometry.layers(self.model(), tuple(self.data.images["train"].shape[1:]))
+        return geometry.layers(self.model(), self.data.shape)
 
     def model(self) -> nn.Module:
         """A network of the spec's architecture."""

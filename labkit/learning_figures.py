@@ -27,7 +27,7 @@ def learning_curves(
         title: the finding.
         published: rows of the table "lth" with metric `test_acc_at_iteration`, drawn where P_m and series agree.
         until: last iteration shown.
-        floor: lowest accuracy shown, as a fraction; default just under the curves' second half.
+        floor: lowest accuracy shown, as a fraction; default just under the curves' last three quarters.
     """
     until = until or int(evaluations["iteration"].max())
     shown = evaluations[evaluations["iteration"] <= until]

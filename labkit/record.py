@@ -45,11 +45,11 @@ class Record:
         left = [r for r, step in enumerate(self.step) if step < self.points[-1] and self.diverged[r] < 0]
         return sorted(left, key=lambda r: self.step[r])
 
-    def evaluates(self, replicate: int) -> bool:
+    def at_evaluation(self, replicate: int) -> bool:
         """Whether the replicate has arrived at an evaluation."""
         return self.step[replicate] in self._point_of
 
-    def trained(self, replicate: int, result: Tensor, most: int) -> None:
+    def add_step(self, replicate: int, result: Tensor, most: int) -> None:
         """One step more: note its loss and right answers, and read those noted once there are `most`."""
         self._waiting[replicate].append(result)
         self.step[replicate] += 1
@@ -67,10 +67,14 @@ class Record:
             self._losses[replicate] += loss
             self._right[replicate] += int(right)
 
-    def evaluated(self, replicate: int, values: Sequence[float]) -> None:
+    def add_evaluation(self, replicate: int, values: Sequence[float]) -> None:
         """Write a line of the history: means over the steps since the last one, and the values of an evaluation.
 
-        A replicate none of whose losses is finite has diverged.
+        A replicate whose validation loss is not finite has diverged (its test loss, where there is no validation set).
+
+        Args:
+            replicate: which.
+            values: losses and accuracies on validation, then on test data; NaN of an empty validation set.
         """
         point = self._point_of[self.step[replicate]]
         steps = self.step[replicate] - self.points[point - 1] if point else 0
@@ -78,7 +82,8 @@ class Record:
         if steps:
             trained = [self._losses[replicate] / steps, self._right[replicate] / (steps * self.batch)]
         self.history[replicate, point] = torch.tensor([*trained, *values], dtype=torch.float64)
-        if not any(map(math.isfinite, values[::2])):
+        validation, _, test, _ = values
+        if not math.isfinite(validation) and not (math.isnan(validation) and math.isfinite(test)):
             self.diverged[replicate] = self.step[replicate]
         self._losses[replicate], self._right[replicate] = 0.0, 0
 

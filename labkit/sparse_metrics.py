@@ -18,7 +18,7 @@ KEY = ["method", "init", "density"]
 
 def outcomes(study: Study) -> pd.DataFrame:
     """One row a network: method (with its "2x"), init, density, group, seed, test_accuracy; none that diverged."""
-    parts = []
+    parts = [pd.DataFrame(columns=[*KEY, "group", "seed", "test_accuracy"])] if not study.rows else []
     for row, run in study.rows.items():
         about: dict[str, Any] = {"method": row.label, "init": row.init, "density": row.density, "group": row.group}
         table = run.metrics()

@@ -2,11 +2,11 @@
 
 Replicates are independent, so each advances on its own: a worker takes the replicate that is furthest behind, trains
 it to its next evaluation and gives it back. A population of one works in the caller's thread; several are trained by
-forked processes with one kernel thread each, on memory that they share (by threads where processes cannot be forked,
-or the step cannot be captured). Measured on 2 cores with LeNet-300-100 this beat stacked (vmapped) execution more than
-twice. Large convolutional networks, whose activations crowd each other out of the caches, go one after another with two
-kernel threads or more. What a replicate computes depends on the number of kernel threads, by rounding, and on nothing
-else: not on who trains beside it, nor on the number of workers.
+forked processes, which divide the kernel threads among them, on memory that they share (by threads where processes
+cannot be forked, or the step cannot be captured). Measured on 2 cores with LeNet-300-100 this beat stacked (vmapped)
+execution more than twice. Large convolutional networks, whose activations crowd each other out of the caches, go one
+after another with two kernel threads or more. What a replicate computes depends, by rounding, on the number of kernel
+threads that it gets (`Training.crew`: of cores, population and network), and on nothing else.
 """
 
 import copy
@@ -103,6 +103,24 @@ class Training:
         """Replicate-iterations still to do."""
         return sum(self.total - self.record.step[r] for r in self.record.unfinished)
 
+    @property
+    def _forks(self) -> bool:
+        return self.population.captured and self.population.device.type == "cpu"
+
+    def crew(self) -> tuple[int, int]:
+        """How many workers train at once, and how many kernel threads each has.
+
+        At most as many workers as cores, of large networks half as many: they are bound by memory, which two threads
+        of one network share. A GPU works through its queue with one, as do threads that share one random generator.
+        """
+        self.population.prepare(*self.batch(0, self.start))
+        cores, layers = torch.get_num_threads(), geometry.layers(self.population.models[0], self.data.shape)
+        work = self.spec.batch_size * sum(layer.macs for layer in layers.values())
+        alone = self.population.device.type == "cuda" or (self._draws and not self._forks)
+        number = 1 if alone else min(self.population.size, max(1, cores // (2 if work > LARGE_STEP else 1)))
+        small = work < SMALL_STEP and all(len(layer.shape) == 2 for layer in layers.values())
+        return number, max(1, min(cores // number, 2 if small else cores))
+
     def run(
         self,
         save: Save | None = None,
@@ -120,17 +138,13 @@ class Training:
         `KeyboardInterrupt` stops all replicates after their step, saves, and is raised again; any other exception
         stops them too, and leaves the last checkpoint as it is.
         """
-        cores = torch.get_num_threads()
+        cores, (number, threads) = torch.get_num_threads(), self.crew()
         self._stop.set(False)
-        self.population.prepare(*self.batch(0, self.start))
         gpu = self.population.device.type == "cuda"
-        fork = self.population.captured and not gpu
-        alone = gpu or (self._draws and not fork)  # a GPU works through its queue; threads share one generator
-        number, threads = self._crew(cores, alone)
         try:
             with (
                 torch.random.fork_rng(devices=[self.population.device] if gpu else []),
-                workers(number, threads, self._advance, self._stop.set, fork) as pool,
+                workers(number, threads, self._advance, self._stop.set, self._forks) as pool,
             ):
                 self._loop(pool, number, save, progress, on_divergence)
         finally:
@@ -184,7 +198,7 @@ class Training:
         if record.step[replicate] == self.start:
             self._arrive(replicate)
         while not self._stop and record.step[replicate] < self.total and record.diverged[replicate] < 0:
-            record.trained(replicate, self._train(replicate, record.step[replicate]), most)
+            record.add_step(replicate, self._train(replicate, record.step[replicate]), most)
             if self._arrive(replicate) or time.monotonic() > until:
                 break
         record.read(replicate)  # whoever goes on may be another process, and a checkpoint may be due
@@ -215,11 +229,11 @@ class Training:
         if record.step[replicate] == self.snapshot_at:
             for name, state in self.snapshot.items():
                 state[replicate] = self.population.states[name][replicate]
-        if not record.evaluates(replicate):
+        if not record.at_evaluation(replicate):
             return False
         record.read(replicate)
         if record.diverged[replicate] < 0:
-            record.evaluated(replicate, self.evaluate(replicate))
+            record.add_evaluation(replicate, self.evaluate(replicate))
         return True
 
     def evaluate(self, replicate: int) -> list[float]:
@@ -227,15 +241,6 @@ class Training:
         model = self.population.models[replicate]
         with precision(self.spec.precision, self.population.device):
             return [value for split in ("validation", "test") for value in evaluate(model, self.data, split)]
-
-    def _crew(self, cores: int, alone: bool) -> tuple[int, int]:
-        """How many workers there are, and how many kernel threads each has."""
-        layers = geometry.layers(self.population.models[0], tuple(self.data.images["train"].shape[1:]))
-        work = self.spec.batch_size * sum(layer.macs for layer in layers.values())
-        least = 2 if work > LARGE_STEP else 1
-        number = 1 if alone else min(self.population.size, max(1, cores // least))
-        linear = all(len(layer.shape) == 2 for layer in layers.values())
-        return number, max(1, min(cores // number, 2 if linear and work < SMALL_STEP else cores))
 
 
 def _draws(model: nn.Module, data: DataSet) -> bool:

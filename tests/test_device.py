@@ -130,11 +130,13 @@ def test_an_order_can_live_on_another_device():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_step_mixes_tensors_of_two_devices(name):
     """On a pretended GPU, whose tensors lie in the CPU's memory, networks train as on the CPU."""
-    options, shape, lr = FAMILIES[name]
+    options, shape, _ = FAMILIES[name]
     augment = "none" if shape[0] == 1 else "crop_flip"
-    spec = TrainSpec(duration="4it", evaluate_every="2it", batch_size=32, lr=lr, augment=augment)
+    spec = TrainSpec(duration="4it", evaluate_every="2it", batch_size=32, lr=1e-3, augment=augment)
     here = training(name, options, shape, CPU, spec, seeds=(0,))
+    before = {key: state.clone() for key, state in here.population.states.items()}
     here.run()
+    assert all((state - before[key]).abs().max() > 1e-4 for key, state in here.population.states.items())
     with pretended():
         there = training(name, options, shape, GPU, spec, seeds=(0,))
         there.run()
@@ -215,6 +217,41 @@ def test_cpu_and_gpu_lose_alike_over_twenty_steps(name):
     assert torch.allclose(runs[0].record.history[:, 1:, 0], runs[1].record.history[:, 1:, 0], rtol=2e-3, atol=2e-4)
     for layer, mask in runs[1].population.masks.items():
         assert not runs[1].population.states[layer][~mask].any()
+
+
+@needs_gpu
+@pytest.mark.parametrize("name", FAMILIES)
+def test_cpu_and_gpu_change_weights_alike_in_the_first_step(name):
+    options, shape, _ = FAMILIES[name]
+    spec = TrainSpec(duration="1it", evaluate_every="1it", batch_size=32, optimizer="sgd", lr=0.01)
+    here, there = (training(name, options, shape, where, spec, seeds=(0,)) for where in (CPU, torch.device("cuda")))
+    before = {layer: here.population.states[layer].clone() for layer in here.population.masks}
+    for run in (here, there):
+        run.run()
+    for layer, start in before.items():
+        mine, theirs = (run.population.states[layer].cpu() - start for run in (here, there))
+        assert mine.norm() > 0 and (mine - theirs).norm() < 0.01 * mine.norm(), layer
+
+
+@needs_gpu
+def test_dropout_in_a_resumed_run_is_that_of_an_uninterrupted_one():
+    options, shape = {"width": 0.125, "dropout": 0.5}, (3, 32, 32)
+    spec = TrainSpec(duration="6it", evaluate_every="3it", batch_size=32)
+
+    def run():
+        return training("conv_2", options, shape, torch.device("cuda"), spec, seeds=(0,))
+
+    whole, saved = run(), {}
+
+    def keep(left):
+        if left <= 3 and not saved:
+            saved.update({key: tensor.clone() for key, tensor in whole.tensors().items()})
+
+    whole.run(progress=keep)
+    resumed = run()
+    resumed.load(saved)
+    resumed.run()
+    assert torch.allclose(whole.record.history, resumed.record.history, rtol=1e-4, equal_nan=True)
 
 
 @needs_gpu

@@ -71,7 +71,7 @@ def test_progress_is_one_line_in_a_notebook_and_interrupting_loses_little(tmp_pa
     lines = [output.data["text/plain"] for output in resumed if output.output_type == "display_data"]
     assert len(lines) == 1 and "tickets: done in" in lines[0]
     estimate = next(output.text for output in resumed if output.output_type == "stream")
-    assert "1 level x 2 networks x 1,500 iterations: about" in estimate
+    assert "1 level x 2 networks x 1,500 iterations: " in estimate
 
 
 def test_report_of_an_unknown_notebook():

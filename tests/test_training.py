@@ -107,6 +107,37 @@ def test_a_population_gives_each_replicate_what_a_single_run_gives():
         assert stops[0] == stops[1]
 
 
+@pytest.mark.parametrize(
+    ("name", "cores", "replicates", "crew"),
+    [
+        ("lenet_300_100", 8, 1, (1, 2)),  # small: more threads do not pay
+        ("lenet_300_100", 2, 3, (2, 1)),
+        ("lenet_300_100", 8, 3, (3, 2)),
+        ("conv_2", 2, 2, (1, 2)),  # large: two threads each
+        ("conv_2", 8, 2, (2, 4)),
+        ("conv_2", 1, 2, (1, 1)),
+    ],
+)
+def test_who_trains_beside_whom(name, cores, replicates, crew, monkeypatch):
+    network = models.build(name)
+    states = {key: torch.stack([value] * replicates) for key, value in network.state_dict().items()}
+    spec = TrainSpec(duration="1it", batch_size=60)
+    population = Population(lambda: models.build(name), states, {}, spec)
+    run = Training(population, data.load("digits", shape=network.input_shape), spec, range(replicates))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    assert run.crew() == crew
+
+
+def test_evaluation_does_not_depend_on_its_batches(digits, monkeypatch):
+    images = data.load("digits", shape=(3, 32, 32))
+    for network, given in ((lenet(), digits), (models.build("resnet20", {"width": 0.25}), images)):
+        found = [evaluate(network, given, "validation")]
+        monkeypatch.setattr("labkit.evaluation.EVALUATION_BATCH", {"cpu": 50})
+        monkeypatch.setattr("labkit.evaluation.CONVOLUTION_BATCH", 7)
+        found.append(evaluate(network, given, "validation"))
+        assert found[0] == pytest.approx(found[1], rel=1e-5) and 0 < found[0][1] < 1
+
+
 def test_the_number_of_threads_changes_nothing(digits):
     results = []
     for threads in (1, 2):

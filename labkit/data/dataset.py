@@ -81,6 +81,11 @@ class DataSet:
             images = augment(images)
         return images.mul(self.scale).add_(self.shift), labels
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example: (channels, height, width)."""
+        return tuple(self.images["train"].shape[1:])
+
     def size(self, split: str) -> int:
         """Examples in a split."""
         return len(self.labels[split])
@@ -97,7 +102,7 @@ class DataSet:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{split} {len(labels):,}" for split, labels in self.labels.items())
-        return f"DataSet({self.name}: {sizes}; {'x'.join(map(str, self.images['train'].shape[1:]))})"
+        return f"DataSet({self.name}: {sizes}; {'x'.join(map(str, self.shape))})"
 
 
 def make(
@@ -126,7 +131,7 @@ def make(
     """
     normalise = NORMALISATIONS[choose("normalisation", normalisation, NORMALISATIONS)]
     images, labels = found.tensors["train_images"], found.tensors["train_labels"].long()
-    held = min(5000, len(labels) // 6) if validation is None else validation
+    held = max(1, min(5000, len(labels) // 6)) if validation is None else validation
     available = len(labels) - held
     if held < 0 or available < 1 or (train or 1) > available or (train is not None and train < 1):
         raise ValueError(
