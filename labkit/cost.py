@@ -74,7 +74,7 @@ def _measured(experiment: Experiment, start: Start, few: int, most: int) -> tupl
     long = next(steps for limit, steps in ((0.6, 404), (1.5, 44), (math.inf, 8)) if brief < limit)
     long = min(long, max(8, most // 20))
     step = max(0.0, seconds(long) - brief) / (long - 4) / few
-    training = experiment.training(first, 0, duration="1it")
+    training = experiment.training(first, 0)
     number, threads = training.crew()
     cores = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -194,7 +194,8 @@ class Experiment:
         )  # fmt: skip
 
     def training(self, start: Start, begin: int, snapshot: int | None = None, duration: str = "") -> Training:
-        """A training run of this experiment; with a `duration` of its own, one that evaluates only at its ends."""
+        """A training run of this experiment; with a `duration` of its own, one for timing that hardly evaluates."""
+        data = self._on_device.barely_evaluated() if duration else self._on_device
         train = replace(self.spec.train, duration=duration, evaluate_every=duration) if duration else self.spec.train
         changes = self.dynamics if start.masks and not duration else None
         population = Population(
@@ -203,7 +204,7 @@ class Experiment:
             trusted=not self._own_model,
         )  # fmt: skip
         seeds = [seed for seed, _ in start.replicates]
-        return Training(population, self._on_device, train, seeds, start=begin, snapshot_at=snapshot, dynamics=changes)
+        return Training(population, data, train, seeds, start=begin, snapshot_at=snapshot, dynamics=changes)
 
     @cached_property
     def _on_device(self) -> DataSet:

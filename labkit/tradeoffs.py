@@ -62,12 +62,15 @@ def by_flops(
 
 def _measured(figure: go.Figure, table: pd.DataFrame, x: str) -> None:
     methods = list(dict.fromkeys(table["method"]))
-    for method, init, part in _lines(table):
+    lines = _lines(table)
+    for number, (method, init, part) in enumerate(lines):
         line = part.groupby("density").agg(x=(x, "mean"), y=("test_accuracy", "mean"), std=("test_accuracy", "std"))
         line = line.sort_values("x", ascending=x != "density")
+        if x == "density":  # side by side, where they would hide each other
+            line["x"] *= 1.012 ** ((len(lines) - 1) / 2 - number)
         figure.add_trace(
             go.Scatter(
-                x=line["x"].round(4), y=(100 * line["y"]).round(3), name=f"{method} {init}".strip(),
+                x=line["x"].round(5), y=(100 * line["y"]).round(3), name=f"{method} {init}".strip(),
                 mode="lines+markers", marker={"size": 8, "symbol": _SYMBOLS[init]},
                 line={"color": COLOURS[methods.index(method) % len(COLOURS)], "dash": _DASHES[init], "width": 2},
                 error_y={"array": (100 * line["std"]).fillna(0).round(3), "thickness": 1, "width": 3},

@@ -176,6 +176,8 @@ def test_figures(by_hand):
         "RigL ERK",
     ]
     assert [trace.showlegend for trace in figure.data[:2]] == [True, False]
+    beside = [trace.x[0] for trace in figure.data[2:]]
+    assert beside == sorted(beside, reverse=True) and beside[0] / beside[-1] == pytest.approx(1.012**2, abs=1e-3)
     assert figure.data[3].y[0] == 93.0 and figure.layout.xaxis.range[0] > figure.layout.xaxis.range[1]
     figure = tradeoffs.by_flops(*by_hand, title="a finding")
     longer = tradeoffs.by_flops(*by_hand, title="a finding", over="train_flops")
