@@ -147,9 +147,13 @@ def test_an_interrupt_in_a_step_of_a_single_network_waits_for_its_end(digits, mo
         return plain(*arguments)
 
     monkeypatch.setattr(run.population, "step", step)
-    with pytest.raises(KeyboardInterrupt):
-        run.run(save=lambda tensors: saved.update({k: v.clone() for k, v in tensors.items()}))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores Ctrl-C
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.run(save=lambda tensors: saved.update({k: v.clone() for k, v in tensors.items()}))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     done = int(saved["loop/step"][0])
     assert done == 38 == saved["step/fc1.weight"][0], "the step was ended"
     other = training()
