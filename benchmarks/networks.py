@@ -21,12 +21,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from labkit import allocation, data, models, provenance
+from labkit import data, models, provenance
 from labkit.device import device, precision
 from labkit.dynamics import Dynamics
 from labkit.kernels import accelerate
 from labkit.population import Population
-from labkit.randomness import generator
+from labkit.sparse import initial_masks
 from labkit.sparse_specs import TopologySpec
 from labkit.specs import TrainSpec
 from labkit.training import Training
@@ -67,9 +67,7 @@ def timed(work, least: float) -> float:
 class Labkit:
     def __init__(self, name: str, dataset: data.DataSet, spec: TrainSpec, replicates: int):
         self.name, self.spec, self.replicates = name, spec, replicates
-        few = {split: images[: 10 if split != "train" else None] for split, images in dataset.images.items()}
-        labels = {split: found[: len(few[split])] for split, found in dataset.labels.items()}
-        self.dataset = replace(dataset, images=few, labels=labels).to(WHERE)
+        self.dataset = dataset.barely_evaluated().to(WHERE)
 
     def training(self, steps: int) -> Training:
         states = models.initial_states(self.name, {}, "glorot_normal", [(n, "init") for n in range(self.replicates)])
@@ -77,9 +75,7 @@ class Labkit:
         masks, dynamics, topology = {}, None, TOPOLOGIES.get(self.name)
         if topology:
             shapes = {name: tuple(states[name].shape[1:]) for name in models.prunable(models.build(self.name))}
-            keep = allocation.counts(shapes, allocation.allocate(topology.allocation, shapes, topology.density))
-            drawn = [allocation.draw(shapes, keep, generator(n, "masks")) for n in range(self.replicates)]
-            masks = {name: torch.stack([mask[name] for mask in drawn]) for name in keep}
+            masks = initial_masks(topology, shapes, range(self.replicates))
             dynamics = Dynamics(topology, spec.clock(self.dataset.size("train")))
         population = Population(
             lambda: models.build(self.name), states, masks, spec, WHERE, dynamic=dynamics is not None

@@ -17,12 +17,13 @@ def evaluate(model: nn.Module, data: DataSet, split: str) -> tuple[float, float]
 
     Both are NaN for an empty split.
     """
-    if not data.size(split):
+    size, batch = data.size(split), EVALUATION_BATCH[data.scale.device.type]
+    if not size:
         return math.nan, math.nan
-    model.eval()
-    parts, size, batch = [], data.size(split), EVALUATION_BATCH[data.scale.device.type]
     if data.scale.device.type == "cpu" and any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
         batch = CONVOLUTION_BATCH
+    parts = []
+    model.eval()
     for first in range(0, size, batch):
         inputs, labels = data.inputs(split, slice(first, first + batch))
         logits = model(inputs).float()

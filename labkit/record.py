@@ -39,11 +39,14 @@ class Record:
         self._losses, self._right = numbers(float, size), numbers(int, size)  # since the last evaluation
         self._waiting: list[list[Tensor]] = [[] for _ in range(size)]  # losses and right answers, on the device
 
+    def goes_on(self, replicate: int) -> bool:
+        """Whether the replicate has steps left."""
+        return self.step[replicate] < self.points[-1] and self.diverged[replicate] < 0
+
     @property
     def unfinished(self) -> list[int]:
         """Replicates that have steps left, the furthest behind first."""
-        left = [r for r, step in enumerate(self.step) if step < self.points[-1] and self.diverged[r] < 0]
-        return sorted(left, key=lambda r: self.step[r])
+        return sorted(filter(self.goes_on, range(len(self.step))), key=lambda r: self.step[r])
 
     def at_evaluation(self, replicate: int) -> bool:
         """Whether the replicate has arrived at an evaluation."""

@@ -1,6 +1,6 @@
 """Sparse training from the start: one run of a population under a topology, and the runs that begin with its masks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,13 +8,12 @@ import pandas as pd
 import torch
 
 from labkit import allocation, flops, models
-from labkit import masks as mask_sets
 from labkit.computation import checked_seeds, compute_all
 from labkit.experiment import Experiment
 from labkit.masks import Masks
 from labkit.randomness import generator
 from labkit.runs import Run, Start
-from labkit.sparse_specs import GRADUAL, SparseSpec
+from labkit.sparse_specs import GRADUAL, SparseSpec, TopologySpec
 from labkit.steps import Step
 
 
@@ -134,7 +133,7 @@ def train_sparse(
     def start(level: int) -> Start:
         states = experiment.initial(replicates, "init")
         if masks is None:
-            return Start(states, _drawn(experiment, seeds), replicates)
+            return Start(states, initial_masks(spec.topology, experiment.shapes, seeds), replicates)
         given = masks.final_masks()
         positions = [masks.run.seeds.index(seed) for seed in seeds]
         layers = [name for name in experiment.prunable if name in given]
@@ -144,18 +143,23 @@ def train_sparse(
     return SparseRun(run, experiment, prior)
 
 
-def _drawn(experiment: Experiment, seeds: list[int]) -> Masks:
-    topology = experiment.spec.topology
+def initial_masks(topology: TopologySpec, shapes: Mapping[str, tuple[int, ...]], seeds: Sequence[int]) -> Masks:
+    """The masks that networks of these seeds begin with, stacked; a dense network has none.
+
+    Args:
+        topology: method, density and allocation.
+        shapes: of the prunable weights.
+        seeds: one a network; its masks are drawn from it.
+    """
     if topology.method == "dense":
         return {}
     if topology.method == GRADUAL:
-        shapes = {name: torch.empty(len(seeds), *shape) for name, shape in experiment.shapes.items()}
-        return mask_sets.ones(shapes, shapes)
-    densities = allocation.allocate(topology.allocation, experiment.shapes, topology.density)
+        return {name: torch.ones(len(seeds), *shape, dtype=torch.bool) for name, shape in shapes.items()}
+    densities = allocation.allocate(topology.allocation, shapes, topology.density)
     if topology.allocation == "uniform":
         densities = {name: density for name, density in densities.items() if density < 1}  # dense, and stays so
-    counts = allocation.counts(experiment.shapes, densities)
-    drawn = [allocation.draw(experiment.shapes, counts, generator(seed, "masks")) for seed in seeds]
+    counts = allocation.counts(shapes, densities)
+    drawn = [allocation.draw(shapes, counts, generator(seed, "masks")) for seed in seeds]
     return {name: torch.stack([masks[name] for masks in drawn]) for name in counts}
 
 

@@ -18,13 +18,13 @@ KEY = ["method", "init", "density"]
 
 def outcomes(study: Study) -> pd.DataFrame:
     """One row a network: method (with its "2x"), init, density, group, seed, test_accuracy; none that diverged."""
-    parts = [pd.DataFrame(columns=[*KEY, "group", "seed", "test_accuracy"])] if not study.rows else []
+    columns, parts = [*KEY, "group", "seed", "test_accuracy"], []
     for row, run in study.rows.items():
         about: dict[str, Any] = {"method": row.label, "init": row.init, "density": row.density, "group": row.group}
         table = run.metrics()
         last = table[~table["diverged"] & (table["iteration"] == run.experiment.iterations)]
         parts.append(last[["seed", "test_accuracy"]].assign(**about))
-    return pd.concat(parts, ignore_index=True)[[*KEY, "group", "seed", "test_accuracy"]]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -197,7 +197,7 @@ class Training:
         record, most = self.record, UNREAD_STEPS[self.population.device.type]
         if record.step[replicate] == self.start:
             self._arrive(replicate)
-        while not self._stop and record.step[replicate] < self.total and record.diverged[replicate] < 0:
+        while not self._stop and record.goes_on(replicate):
             record.add_step(replicate, self._train(replicate, record.step[replicate]), most)
             if self._arrive(replicate) or time.monotonic() > until:
                 break

@@ -12,7 +12,7 @@ from labkit.experiment import Experiment
 from labkit.masks import counts
 from labkit.population import Population
 from labkit.runs import Start
-from labkit.sparse import _drawn
+from labkit.sparse import initial_masks
 from labkit.steps import Clock
 from labkit.topology import METHODS
 from tests.conftest import lenet, lenet_states, random_masks
@@ -36,7 +36,8 @@ def spec(method="rigl", train=SGD, **changes):
 def training(method="rigl", seeds=(0, 1), **changes):
     experiment = Experiment(spec(method, **changes))
     replicates = [(seed, 0) for seed in seeds]
-    start = Start(experiment.initial(replicates, "init"), _drawn(experiment, list(seeds)), replicates)
+    masks = initial_masks(experiment.spec.topology, experiment.shapes, seeds)
+    start = Start(experiment.initial(replicates, "init"), masks, replicates)
     return experiment.training(start, 0)
 
 
