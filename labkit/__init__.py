@@ -6,8 +6,9 @@ from labkit.experiment import Experiment
 from labkit.parameters import settings
 from labkit.sparse import SparseRun, longer, small_dense, train_sparse
 from labkit.sparse_specs import SparseSpec, TopologySpec
-from labkit.specs import DataSpec, PruneSpec, TicketSpec, TrainSpec
+from labkit.specs import DataSpec, TrainSpec
 from labkit.steps import Step
+from labkit.ticket_specs import PruneSpec, TicketSpec
 from labkit.ticketfile import Ticket
 from labkit.tickets import branch, find_tickets, random_reinit, random_sparse
 

@@ -22,8 +22,9 @@ from labkit.randomness import generator
 from labkit.runs import Run, Start, States
 from labkit.scores import Evidence
 from labkit.sparse_specs import SparseSpec
-from labkit.specs import PruneSpec, TicketSpec, digest, to_dict
+from labkit.specs import digest, to_dict
 from labkit.store import RunFolder
+from labkit.ticket_specs import PruneSpec, TicketSpec
 from labkit.training import Training
 
 SCORE_EXAMPLES = 256

@@ -11,7 +11,7 @@ import torch
 
 from labkit.experiment import Experiment
 from labkit.pruning import keep_counts, surviving
-from labkit.specs import TicketSpec
+from labkit.ticket_specs import TicketSpec
 from labkit.tickets import TICKET, Runs, rates
 
 NETWORK = ["branch", "level", "seed", "copy"]

@@ -18,7 +18,7 @@ from labkit.pruning import keep_counts, prune_global, prune_layers, surviving
 from labkit.randomness import generator
 from labkit.runs import Run, Start, States
 from labkit.scores import Evidence, score
-from labkit.specs import TicketSpec
+from labkit.ticket_specs import TicketSpec
 from labkit.ticketfile import Ticket
 
 TICKET = "ticket"

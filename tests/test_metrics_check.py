@@ -7,7 +7,7 @@ import yaml
 from labkit import check, figures, learning_figures, metrics
 from labkit.parameters import Settings, preset_values, settings
 from labkit.progress import Progress
-from labkit.specs import PruneSpec, TicketSpec
+from labkit.ticket_specs import PruneSpec, TicketSpec
 
 FIGURE_3 = preset_values("lth_figure_3", "smoke")
 

@@ -1,6 +1,7 @@
 import pytest
 
-from labkit.specs import DataSpec, PruneSpec, TicketSpec, TrainSpec, digest, from_dict, to_dict, to_yaml
+from labkit.specs import DataSpec, TrainSpec, digest, from_dict, to_dict, to_yaml
+from labkit.ticket_specs import PruneSpec, TicketSpec
 
 
 def test_defaults_do_not_count_so_that_new_fields_leave_old_hashes():
