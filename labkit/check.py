@@ -1,24 +1,21 @@
 """Numbers confronted: measured beside published, a verdict a claim, an error where a judged claim is missed.
 
-What is expected stands in `params/NOTEBOOK/expected.yaml`: for each claim its text, unit, published value, and for each
-preset either a rule with its reason, or why it is not judged.
+What is expected, and by which rule it is judged, stands in `params/NOTEBOOK/expected.yaml` (see `claims`).
 """
 
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 import pandas as pd
-import yaml
 
+from labkit import claims
+from labkit.claims import AtLeast, AtMost, Claim
 from labkit.names import choose
 from labkit.parameters import Settings, params_folder
 
 Measured = float | Sequence[float] | pd.Series | None
-
-_RULES = ("above", "below", "within", "exactly")
 
 
 class ClaimMissed(AssertionError):
@@ -50,6 +47,7 @@ class Verdict:
     published: str
     measured: tuple[float, ...]
     rule: str
+    chance: str  # how often the rule passes by chance; "counted" where nothing is drawn
     reason: str
     verdict: str  # "met", "MISSED" or "not judged"
 
@@ -79,7 +77,9 @@ class Verdicts:
     def __str__(self) -> str:
         lines = []
         for row in self.rows:
-            rule = f"{row.rule}: {row.verdict}" if row.verdict != "not judged" else f"not judged, {row.reason}"
+            rule = f"{row.rule}, {row.chance}: {row.verdict}" if row.rule else row.verdict
+            if row.verdict == "not judged":
+                rule = f"not judged, {row.reason}"
             lines.append(f"{row.claim}  {row.text}: {rule}")
         return "\n".join(lines)
 
@@ -89,66 +89,77 @@ class Verdicts:
     def _repr_html_(self) -> str:
         colours = {"met": "#006d4f", "MISSED": "#b3261e", "not judged": "#666"}
         head = "".join(f"<th style='text-align:left'>{name}</th>" for name in
-                       ("", "claim", "published", "measured", "rule", "reason", "verdict"))  # fmt: skip
+                       ("", "claim", "published", "measured", "rule", "by chance", "reason", "verdict"))  # fmt: skip
         body = ""
         for row in self.rows:
             unit = f" {row.unit}" if row.unit else ""
             measured = _numbers(row.measured) + unit if row.measured else ""
-            cells = [row.claim, row.text, row.published, measured, row.rule, row.reason]
+            cells = [row.claim, row.text, row.published, measured, row.rule, row.chance, row.reason]
             texts = "".join(f"<td style='text-align:left'>{html.escape(cell)}</td>" for cell in cells)
             body += f"<tr>{texts}<td style='color:{colours[row.verdict]};font-weight:bold'>{row.verdict}</td></tr>"
         return f"<table><caption>{html.escape(str(self.settings))}</caption><tr>{head}</tr>{body}</table>"
 
 
-def compare(settings: Settings, measured: Mapping[str, Measured]) -> Verdicts:
+def compare(
+    settings: Settings, measured: Mapping[str, Measured], controls: Mapping[str, Measured] | None = None
+) -> Verdicts:
     """Judge what was measured against what is expected of a notebook under its preset.
 
     Args:
         settings: the notebook run; where its parameters differ from the preset's, nothing is judged.
-        measured: claim -> one number or one a seed; None or empty where it could not be measured, which is a miss
-            where the preset judges the claim.
+        measured: claim -> one number or one a seed (`claims.AtLeast` or `AtMost` where it was cut off); None or empty
+            where it could not be measured, which is a miss where the preset judges the claim.
+        controls: of claims of equality: the same numbers of something that is known to differ. A rule that those meet
+            too would not have noticed a difference, so the claim is then missed.
 
     Raises:
-        ValueError: for a claim that the notebook's `expected.yaml` does not have, or one of it that is left out.
+        ValueError: for a claim that the notebook's `expected.yaml` does not have, one of it that is left out, or a
+            missing control.
     """
-    expected = yaml.safe_load((params_folder() / settings.notebook / "expected.yaml").read_text())
-    for name in measured:
+    expected, controls = claims.read(params_folder() / settings.notebook / "expected.yaml"), controls or {}
+    for name in (*measured, *controls):
         choose("claim", name, expected)
     for name in expected:
         choose("claim (it is expected, but was not measured)", name, measured)
-    return Verdicts(settings, [_judge(settings, name, entry, measured[name]) for name, entry in expected.items()])
+    return Verdicts(
+        settings, [_judge(settings, name, claim, measured[name], controls) for name, claim in expected.items()]
+    )
 
 
-def _judge(settings: Settings, name: str, entry: Mapping[str, Any], measured: Measured) -> Verdict:
-    values = () if measured is None else tuple(float(v) for v in pd.Series(measured).tolist())
-    rule: Mapping[str, Any] = entry[settings.preset]
-    reason = rule.get("not_judged", "")
-    if settings.changed:
-        reason = f"{', '.join(settings.changed)} changed from the preset"
-    text, met = _apply(rule, values, entry.get("unit", ""))
-    if rule.get("of") == "every seed" and len(values) != len(settings.values["seeds"]):
+def _judge(
+    settings: Settings, name: str, claim: Claim, measured: Measured, controls: Mapping[str, Measured]
+) -> Verdict:
+    values, rule = _values(measured), claim.rules[settings.preset]
+    changed = f"{', '.join(settings.changed)} changed from the preset" if settings.changed else ""
+    about = (name, claim.text, claim.unit, claim.published, values)
+    if isinstance(rule, str):
+        return Verdict(*about, "", "", changed or rule, "not judged")
+    met, reason = rule.met(values), rule.because
+    if rule.of == "every seed" and len(values) != len(settings.values["seeds"]):
         met = False  # a seed that diverged, or was not run, is a seed that does not meet the claim
-    verdict = "not judged" if reason else ("met" if met else "MISSED")
-    because = reason or rule["because"]
-    return Verdict(name, entry["claim"], entry.get("unit", ""), str(entry["published"]), values, text, because, verdict)
+    if rule.control:
+        if name not in controls:
+            raise ValueError(f"claim {name} is one of equality: controls must hold {name!r}, {rule.control}")
+        control = _values(controls[name])
+        fails = len(control) == len(values) and not rule.met(control)
+        met = met and fails
+        reason += f"; the control, {rule.control}, {'fails' if fails else 'does not fail'} it ({_numbers(control)})"
+    chance = "counted" if rule.chance is None else f"by chance {100 * rule.chance:.2g} %"
+    verdict = "not judged" if changed else ("met" if met else "MISSED")
+    return Verdict(*about, rule.text(claim.unit), chance, changed or reason, verdict)
 
 
-def _apply(rule: Mapping[str, Any], values: Sequence[float], unit: str) -> tuple[str, bool]:
-    kind = next((key for key in _RULES if key in rule), None)
-    if kind is None:
-        return "", False
-    bound, of = rule[kind], rule.get("of", "mean")
-    tests = {
-        "above": lambda value: value > bound,
-        "below": lambda value: value < bound,
-        "within": lambda value: bound[0] <= value <= bound[1],
-        "exactly": lambda value: value == bound,
-    }
-    shown = f"{bound[0]:g} to {bound[1]:g}" if kind == "within" else f"{bound:g}"
-    mean = sum(values) / len(values) if values else float("nan")
-    met = all(map(tests[kind], values)) if of in ("every seed", "each value") else tests[kind](mean)
-    return f"{kind} {shown}{unit and ' ' + unit} ({of})", bool(values) and met
+def _values(measured: Measured) -> tuple[float, ...]:
+    if measured is None:
+        return ()
+    listed = measured if isinstance(measured, Sequence) else pd.Series(measured).tolist()
+    return tuple(value if isinstance(value, AtLeast | AtMost) else float(value) for value in listed)
 
 
 def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}" for value in values) or "nothing"
+    return ", ".join(map(_number, values)) or "nothing"
+
+
+def _number(value: float) -> str:
+    bound = "≥ " if isinstance(value, AtLeast) else "≤ " if isinstance(value, AtMost) else ""
+    return bound + (f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from labkit.claims import AtLeast, AtMost
 from labkit.experiment import Experiment
 from labkit.pruning import keep_counts, surviving
 from labkit.ticket_specs import TicketSpec
@@ -39,8 +40,9 @@ def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
     no say in it. Networks that diverged are left out.
 
     Columns: branch, level, seed, copy, percent_remaining, early_stop_iteration, accuracy_at_early_stop,
-    accuracy_at_end (both on test data), and train_accuracy_at_early_stop, a mean over the training batches since the
-    evaluation before (so none at iteration 0).
+    accuracy_at_end (both on test data), train_accuracy_at_early_stop, a mean over the training batches since the
+    evaluation before (so none at iteration 0), and cut_off: the smallest loss is the last one, so that training longer
+    might have stopped later.
     """
     if "train_accuracy" not in evaluations:  # runs of before it was kept
         evaluations = evaluations.assign(train_accuracy=float("nan"))
@@ -56,6 +58,7 @@ def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
             "accuracy_at_early_stop": best["test_accuracy"],
             "accuracy_at_end": whole["test_accuracy"],
             "train_accuracy_at_early_stop": best["train_accuracy"],
+            "cut_off": best["iteration"] == whole["iteration"],
         }
     ).reset_index()
 
@@ -140,10 +143,31 @@ def against_dense(table: pd.DataFrame, level: int, branch: str = TICKET) -> pd.S
     return (100 * (sparse.mean() - dense)).dropna()
 
 
-def falls_below_dense(table: pd.DataFrame, branch: str, by_pp: float = 0.0) -> float:
-    """Weights left (%) at the first level from which on a branch's mean accuracy stays below dense - `by_pp`.
+def speed_ratios(table: pd.DataFrame, control: str, level: int) -> list[float]:
+    """Each seed's early stop of the control over the ticket's, as `paired` gives it, with what was cut off as a bound.
 
-    0.0 if it never falls for good. Accuracy is at early stop, averaged over networks.
+    A control that was still improving at the end would have stopped later: `AtLeast`; so would such a ticket: `AtMost`;
+    of both nothing is known: NaN.
+    """
+    at, pairs = table[table["level"] == level], paired(table, control, level)
+    cut = at.groupby(["branch", "seed"])["cut_off"].any()
+    return [
+        _bounded(ratio, above=cut[control, seed], below=cut[TICKET, seed])
+        for seed, ratio in pairs["speed_ratio"].items()
+    ]
+
+
+def _bounded(value: float, *, above: bool, below: bool) -> float:
+    """A number that is known, or that the true one lies above or below."""
+    if above and below:
+        return float("nan")
+    return AtLeast(value) if above else AtMost(value) if below else value
+
+
+def falls_below_dense(table: pd.DataFrame, branch: str) -> float:
+    """Weights left (%) at the first level from which on a branch's mean accuracy stays below dense, down to the last.
+
+    0.0 if it does not within the levels run. Accuracy is at early stop, averaged over networks.
     """
     dense = table[(table["level"] == 0) & (table["branch"] == TICKET)]["accuracy_at_early_stop"].mean()
     mean = (
@@ -151,9 +175,28 @@ def falls_below_dense(table: pd.DataFrame, branch: str, by_pp: float = 0.0) -> f
         .groupby("level")[["percent_remaining", "accuracy_at_early_stop"]]
         .mean()
     )
-    above = mean[mean["accuracy_at_early_stop"] >= dense - by_pp / 100]
+    above = mean[mean["accuracy_at_early_stop"] >= dense]
     below = mean if above.empty else mean.loc[mean.index > above.index.max()]
     return float(below["percent_remaining"].max()) if len(below) else 0.0
+
+
+def falls_earlier_by(table: pd.DataFrame, control: str) -> list[float]:
+    """By how many percentage points of weights a seed's control falls below its dense network before its tickets do.
+
+    Only levels at which both were trained count. Where one of them does not fall within them, it would at fewer weights
+    than the last: the difference is then `AtLeast` or `AtMost` a number; NaN where neither falls.
+
+    Returns:
+        A number a seed; see `falls_below_dense`.
+    """
+    both = set(table[table["branch"] == control]["level"]) | {0}
+    found = []
+    for _, part in table[table["level"].isin(both)].groupby("seed"):
+        last = part["percent_remaining"].min()
+        theirs, mine = (falls_below_dense(part, branch) for branch in (control, TICKET))
+        gap = (theirs or last) - (mine or last)
+        found.append(_bounded(gap, above=not mine, below=not theirs))
+    return found
 
 
 def largest_gain_pp(table: pd.DataFrame) -> float:

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from labkit import claims
+from labkit.claims import PRESETS
 from labkit.names import choose
 
-PRESETS = ("smoke", "quick", "paper")
 _LITERALS = (bool, int, float, str, list, tuple, dict, type(None))
 _INJECTED = "# Parameters"  # the first line of the cell that papermill injects
 
@@ -66,7 +67,7 @@ def settings(notebook: str, namespace: Mapping[str, Any]) -> Settings:
 
     Raises:
         ValueError: for a parameter that the notebook does not take (papermill would pass it over), an unknown preset,
-            or a value of the wrong type; names what is right.
+            a value of the wrong type, or claims that could not be judged at the end; names what is right.
     """
     expected = preset_values(notebook, "smoke")
     for name in _given(namespace):
@@ -75,6 +76,7 @@ def settings(notebook: str, namespace: Mapping[str, Any]) -> Settings:
     for name, example in expected.items():
         _same_type(name, values[name], example)
     preset = preset_values(notebook, values["preset"])
+    claims.read(params_folder() / notebook / "expected.yaml")
     changed = tuple(name for name in preset if values[name] != preset[name])
     return Settings(notebook, values["preset"], values, changed)
 

@@ -7,8 +7,8 @@ PACKAGE = Path(__file__).parents[1] / "labkit"
 
 LAYERS = [
     {"names", "steps", "masks", "schedules", "randomness", "capture", "concurrency"},
-    {"scores", "flops", "allocation", "tensorfiles", "progress", "device"},
-    {"pruning", "models", "data", "specs", "topology"},
+    {"scores", "flops", "chance", "allocation", "tensorfiles", "progress", "device"},
+    {"pruning", "models", "data", "specs", "topology", "claims"},
     {
         "geometry",
         "optimizers",
