@@ -19,7 +19,7 @@ TOP = 95  # pixels above the panels, for a title and a caption of one line each
 pio.templates["labkit"] = go.layout.Template(
     layout={
         "font": {"family": "DejaVu Sans, Verdana, Arial, sans-serif", "size": 13, "color": "#222"},
-        "title": {"font": {"size": 16}, "x": 0.01, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 16}},
+        "title": {"font": {"size": 16}, "x": 0.01, "xanchor": "left", "y": 0.97, "yanchor": "top"},
         "plot_bgcolor": "white",
         "paper_bgcolor": "white",
         "colorway": list(COLOURS),
@@ -110,8 +110,10 @@ def finish(figure: go.Figure, title: str, caption: str, height: int = 520) -> go
     """Title, caption, legend and size; a title or caption too long for a line is broken, and the figure grows by it."""
     titles, captions = wrap(title, TITLE_LENGTH), wrap(caption, CAPTION_LENGTH)
     more = 21 * max(0, len(titles) - 1) + 14 * max(0, len(captions) - 1)
+    height += more
     figure.update_layout(
-        template="labkit", title="<br>".join(titles), height=height + more, width=1000, margin={"t": TOP + more},
+        template="labkit", title={"text": "<br>".join(titles), "y": 1 - 16 / height}, height=height, width=1000,
+        margin={"t": TOP + more},
         legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0},
     )  # fmt: skip
     figure.add_annotation(text="<br>".join(captions), align="left", showarrow=False, xref="paper", yref="paper",
