@@ -74,14 +74,15 @@ def below_dense(table: pd.DataFrame, branches: Sequence[str], seeds: Sequence[in
     alike = len(set(counts.values())) == 1
     texts = [f"{NAMES[b]} {text}{'' if alike else ' (' + counts[b] + ')'}" for b, text in parts.items()]
     tail = f" ({next(iter(counts.values()))})" if alike else ""
-    return f"Below dense at early stop, and from there on: {', '.join(texts)}{tail}"
+    return f"Below dense for good, at early stop: {', '.join(texts)}{tail}"
 
 
 def _falls(percents: Sequence[float], seeds: int, lowest: float) -> str:
     if not percents:
         return f"nowhere down to {lowest:.3g} %"
-    ends = " to ".join(dict.fromkeys(f"{percent:.3g}" for percent in (max(percents), min(percents))))
-    return f"from {ends} % of the weights" + (f" in {len(percents)} of {seeds}" if len(percents) < seeds else "")
+    first, last = f"{max(percents):.3g}", f"{min(percents):.3g}"
+    ends = first if first == last else f"between {first} and {last}"
+    return f"from {ends} % of the weights on" + (f" in {len(percents)} of {seeds}" if len(percents) < seeds else "")
 
 
 def methods_minus(outcomes: pd.DataFrame, one: str, other: str, seeds: Sequence[int], *, otherwise: str) -> str:

@@ -13,7 +13,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 PUBLISHED = {"color": "#8c8c8c", "dash": "dash", "width": 1.5}
 NAMES = {"ticket": "winning ticket", "random_reinit": "random reinit", "random_sparse": "random sparse"}
 MAX_POINTS = 60
-TITLE_LENGTH, CAPTION_LENGTH = 100, 150  # characters that a line of 1000 pixels holds
+TITLE_LENGTH, CAPTION_LENGTH = 115, 150  # characters that a line of 1000 pixels holds
 TOP = 95  # pixels above the panels, for a title and a caption of one line each
 
 pio.templates["labkit"] = go.layout.Template(
@@ -111,8 +111,9 @@ def finish(figure: go.Figure, title: str, caption: str, height: int = 520) -> go
     titles, captions = wrap(title, TITLE_LENGTH), wrap(caption, CAPTION_LENGTH)
     more = 21 * max(0, len(titles) - 1) + 14 * max(0, len(captions) - 1)
     height += more
+    top = 16 if len(titles) == 1 else 27  # plotly hangs one line below its place, and stands several on it
     figure.update_layout(
-        template="labkit", title={"text": "<br>".join(titles), "y": 1 - 16 / height}, height=height, width=1000,
+        template="labkit", title={"text": "<br>".join(titles), "y": 1 - top / height}, height=height, width=1000,
         margin={"t": TOP + more},
         legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0},
     )  # fmt: skip

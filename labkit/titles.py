@@ -30,7 +30,8 @@ def span(values: Iterable[float], unit: str = "pp", digits: int = 1, *, signed: 
     found = measured(values)
     if not found:
         return ""
-    ends = [f"{round(value, digits) + 0.0:{'+' * signed}.{digits}f}" for value in (min(found), max(found))]
+    exact = (round(value, 9) for value in (min(found), max(found)))  # 100 * (0.5105 - 0.487) is a little below 2.35
+    ends = [f"{round(value, digits) + 0.0:{'+' * signed}.{digits}f}" for value in exact]
     return f"{' to '.join(dict.fromkeys(ends))} {unit}".strip()
 
 

@@ -67,6 +67,10 @@ def test_one_seed_is_called_one():
     assert titles.spans("A", {"x": [42.5]}, 1, otherwise=NEUTRAL) == "A: +42.5 pp (x), in 1 seed"
 
 
+def test_a_half_is_rounded_as_written():
+    assert titles.span([100 * (0.5105 - 0.487)]) == titles.span([2.35]) == "+2.4 pp"
+
+
 def test_zero_has_one_sign():
     assert titles.span([-0.04, 0.04]) == "+0.0 pp"
 
@@ -103,20 +107,21 @@ def test_below_dense_is_by_seed_and_says_how_far_down_was_looked():
     control = {("random_sparse", 1): [0.8, 0.95], ("random_sparse", 2): [0.7, 0.8]}
     table = tickets({("ticket", level): [0.9, 0.9] for level in range(3)} | control)
     said = findings.below_dense(table, ["random_sparse", "ticket"], [0, 1], otherwise=NEUTRAL)
-    below = "Below dense at early stop, and from there on"
+    below = "Below dense for good, at early stop"
     assert (
-        said == f"{below}: random sparse from 80 to 64 % of the weights, winning ticket nowhere down to 64 % (2 seeds)"
+        said
+        == f"{below}: random sparse from between 80 and 64 % of the weights on, winning ticket nowhere down to 64 % (2 seeds)"
     )
     table.loc[(table["branch"] == "random_sparse") & (table["seed"] == 1), "accuracy_at_early_stop"] = 1.0
     said = findings.below_dense(table, ["random_sparse"], [0, 1], otherwise=NEUTRAL)
-    assert said == f"{below}: random sparse from 80 % of the weights in 1 of 2 (2 seeds)"
+    assert said == f"{below}: random sparse from 80 % of the weights on in 1 of 2 (2 seeds)"
     assert findings.below_dense(table[table["level"] == 0], ["ticket"], [0, 1], otherwise=NEUTRAL) == NEUTRAL
 
 
 def test_below_dense_says_nothing_of_a_seed_whose_dense_network_diverged():
     table = tickets({("ticket", 0): [None, 0.9], ("ticket", 1): [0.8, 0.8]})
     assert findings.below_dense(table, ["ticket"], [0, 1], otherwise=NEUTRAL).endswith(
-        "80 % of the weights (1 of 2 seeds)"
+        "80 % of the weights on (1 of 2 seeds)"
     )
     assert findings.below_dense(table.query("level == 1"), ["ticket"], [0, 1], otherwise=NEUTRAL) == NEUTRAL
 
@@ -218,7 +223,7 @@ def test_long_titles_and_captions_are_broken_and_get_room(columns):
     short = sparse_figures.mask_updates(codes, title="t", columns=columns)
     long = sparse_figures.mask_updates(codes, title="word " * 50, columns=columns)
     lines = long.layout.title.text.split("<br>")
-    assert len(lines) == 3 and all(len(line) <= 100 for line in lines)
+    assert len(lines) == 3 and all(len(line) <= 115 for line in lines)
     added = long.layout.margin.t - short.layout.margin.t
     assert added == long.layout.height - short.layout.height > 0, "the panels keep their size"
     finish(short, "t", "word " * 50)
