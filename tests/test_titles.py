@@ -108,10 +108,8 @@ def test_below_dense_is_by_seed_and_says_how_far_down_was_looked():
     table = tickets({("ticket", level): [0.9, 0.9] for level in range(3)} | control)
     said = findings.below_dense(table, ["random_sparse", "ticket"], [0, 1], otherwise=NEUTRAL)
     below = "Below dense for good, at early stop"
-    assert (
-        said
-        == f"{below}: random sparse from between 80 and 64 % of the weights on, winning ticket nowhere down to 64 % (2 seeds)"
-    )
+    first = "random sparse from between 80 and 64 % of the weights on"
+    assert said == f"{below}: {first}, winning ticket nowhere down to 64 % (2 seeds)"
     table.loc[(table["branch"] == "random_sparse") & (table["seed"] == 1), "accuracy_at_early_stop"] = 1.0
     said = findings.below_dense(table, ["random_sparse"], [0, 1], otherwise=NEUTRAL)
     assert said == f"{below}: random sparse from 80 % of the weights on in 1 of 2 (2 seeds)"
