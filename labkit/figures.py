@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from labkit.metrics import spread
-from labkit.style import COLOURS, NAMES, PUBLISHED, finish, networks, ranges, weights_axis
+from labkit.style import COLOURS, NAMES, PUBLISHED, finish, networks, published_note, ranges, weights_axis
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def by_sparsity(
     panels: Sequence[Panel] = (STOP, ACCURACY),
     columns: int = 2,
     published: pd.DataFrame | None = None,
+    published_as: str = "",
     longest: int | None = None,
     dotted: str = "random",
 ) -> go.Figure:
@@ -54,6 +55,7 @@ def by_sparsity(
         panels: what to show.
         columns: panels a row; with one row of more than two, they share the vertical axis.
         published: rows of the table "lth" for these architectures.
+        published_as: in what the published networks differ from these (`titles.published_as`), for the caption.
         longest: iterations of a run; published early stops beyond it are cut off.
         dotted: branches whose name begins so are drawn as dotted lines.
     """
@@ -73,10 +75,10 @@ def by_sparsity(
             figure.update_yaxes(rangemode="tozero", row=row, col=column)
         weights_axis(figure, row, column, low)
     caption = f"points: mean of {networks(table)}; bars: lowest to highest of them"
-    finish(figure, title, caption + ("; grey: published (digitised)" if published is not None else ""))
-    if rows > 1:
-        figure.update_layout(height=440 * rows, legend={"y": -0.13})
-    return figure
+    if published is not None:
+        caption += published_note("grey: published (digitised)", published_as)
+    finish(figure, title, caption, height=440 * rows if rows > 1 else 520)
+    return figure.update_layout(legend={"y": -0.13}) if rows > 1 else figure
 
 
 def _measured_points(figure: go.Figure, table: pd.DataFrame, panel: Panel, row: int, column: int, dotted: str) -> None:

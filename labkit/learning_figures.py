@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from labkit.metrics import spread
-from labkit.style import COLOURS, NAMES, PUBLISHED, band, finish, in_percent, networks, thin
+from labkit.style import COLOURS, NAMES, PUBLISHED, band, finish, in_percent, networks, published_note, thin
 
 
 def learning_curves(
@@ -16,6 +16,7 @@ def learning_curves(
     *,
     title: str,
     published: pd.DataFrame | None = None,
+    published_as: str = "",
     until: int | None = None,
     floor: float | None = None,
 ) -> go.Figure:
@@ -26,6 +27,7 @@ def learning_curves(
         panels: a title and its (branch, level) lines, from left to right.
         title: the finding.
         published: rows of the table "lth" with metric `test_acc_at_iteration`, drawn where P_m and series agree.
+        published_as: in what the published networks differ from these (`titles.published_as`), for the caption.
         until: last iteration shown.
         floor: lowest accuracy shown, as a fraction; default just under the curves' last three quarters.
     """
@@ -55,8 +57,10 @@ def learning_curves(
         figure.update_xaxes(title="training iteration", row=1, col=column)
     figure.update_yaxes(title="test accuracy, %", row=1, col=1)
     figure.update_yaxes(range=[100 * floor, min(100.0, 100 * ceiling)])
-    return finish(figure, title, f"lines: mean of {networks(shown)}; bands: lowest to highest of them"
-                   + ("; dashed grey: published (digitised)" if published is not None else ""))  # fmt: skip
+    caption = f"lines: mean of {networks(shown)}; bands: lowest to highest of them"
+    if published is not None:
+        caption += published_note("dashed grey: published (digitised)", published_as)
+    return finish(figure, title, caption)
 
 
 def _curve(figure: go.Figure, rows: pd.DataFrame, name: str, colour: str, dash: str, column: int) -> None:

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from labkit.schedules import cosine
-from labkit.style import COLOURS, PUBLISHED, finish, ranges
+from labkit.style import COLOURS, PUBLISHED, finish, published_note, ranges
 
 # what an update did to a connection -> its colour, told apart by lightness alone
 STATES = {
@@ -80,9 +80,9 @@ def mask_updates(
                        marker={"symbol": "square", "size": 13, "color": STATES[names[code]],
                                "line": {"color": "#888", "width": 1}}), 1, 1,
         )  # fmt: skip
-    finish(figure, title, "each square is a connection")
     height, low = (260, -0.34) if columns > 1 else (150, -0.42 / rows)
-    return figure.update_layout(height=210 + height * rows, legend={"y": low})
+    finish(figure, title, "each square is a connection", height=210 + height * rows)
+    return figure.update_layout(legend={"y": low})
 
 
 def pixels(counts: Mapping[str, Tensor], *, title: str) -> go.Figure:
@@ -103,7 +103,7 @@ def pixels(counts: Mapping[str, Tensor], *, title: str) -> go.Figure:
         figure.update_yaxes(autorange="reversed", showgrid=False, scaleanchor=f"x{column if column > 1 else ''}",
                             row=1, col=column)  # fmt: skip
     figure.update_yaxes(title="pixel row", row=1, col=1)
-    return finish(figure, title, "brighter: more active connections").update_layout(height=420)
+    return finish(figure, title, "brighter: more active connections", height=420)
 
 
 def drop_schedule(rates: Sequence[float], until: int, updates: Sequence[int], *, title: str) -> go.Figure:
@@ -148,13 +148,14 @@ def densities(
     figure.update_xaxes(title="layer, from input to output", tickvals=list(range(len(layers))), tickangle=-40,
                         ticktext=[layer.removesuffix(".weight") for layer in layers])  # fmt: skip
     figure.update_yaxes(title="active weights, %", rangemode="tozero")
-    finish(figure, title, f"mean of {table['seed'].nunique()} networks")
-    return figure.update_layout(height=600, legend={"y": -0.36})
+    finish(figure, title, f"mean of {table['seed'].nunique()} networks", height=600)
+    return figure.update_layout(legend={"y": -0.36})
 
 
 def inference_cost(
-    table: pd.DataFrame, *, title: str, by: str = "method", dash: str = "", published: float | None = None
-) -> go.Figure:
+    table: pd.DataFrame, *, title: str, by: str = "method", dash: str = "", published: float | None = None,
+    published_as: str = "",
+) -> go.Figure:  # fmt: skip
     """Inference FLOPs while masks move (Figure 4 of Sundar & Dwaraknath 2021).
 
     Args:
@@ -163,6 +164,7 @@ def inference_cost(
         by: the column that tells colours apart.
         dash: the column whose second value is dotted.
         published: ratio that redistribution ends at, drawn across.
+        published_as: in what the published networks differ from these (`titles.published_as`), for the caption.
     """
     figure = go.Figure()
     for name, style, rows in _lines(table, by, dash):
@@ -177,7 +179,10 @@ def inference_cost(
         figure.add_scatter(x=ends, y=[published, published], mode="lines", line=PUBLISHED, name="published, at the end")
     figure.update_xaxes(title="training iteration")
     figure.update_yaxes(title="inference FLOPs / those of dense", rangemode="tozero")
-    return finish(figure, title, f"lines: mean of {table['seed'].nunique()} networks; bars: lowest to highest of them")
+    caption = f"lines: mean of {table['seed'].nunique()} networks; bars: lowest to highest of them"
+    if published is not None:
+        caption += published_note("dashed grey: published, at the end", published_as)
+    return finish(figure, title, caption)
 
 
 def _lines(table: pd.DataFrame, by: str, dash: str) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:

@@ -1,6 +1,7 @@
 """How figures look: palette, template, axes, bands, captions."""
 
 import math
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 PUBLISHED = {"color": "#8c8c8c", "dash": "dash", "width": 1.5}
 NAMES = {"ticket": "winning ticket", "random_reinit": "random reinit", "random_sparse": "random sparse"}
 MAX_POINTS = 60
+TITLE_LENGTH, CAPTION_LENGTH = 115, 150  # characters that a line of 1000 pixels holds
+TOP = 95  # pixels above the panels, for a title and a caption of one line each
 
 pio.templates["labkit"] = go.layout.Template(
     layout={
@@ -35,7 +38,7 @@ pio.templates["labkit"] = go.layout.Template(
             "automargin": True,
         },
         "legend": {"bgcolor": "rgba(255,255,255,0.8)"},
-        "margin": {"l": 70, "r": 20, "t": 95, "b": 110},
+        "margin": {"l": 70, "r": 20, "t": TOP, "b": 110},
         "hovermode": "closest",
     }
 )
@@ -98,12 +101,23 @@ def band(figure: go.Figure, table: pd.DataFrame, x: str, colour: str, column: in
     )  # fmt: skip
 
 
-def finish(figure: go.Figure, title: str, caption: str) -> go.Figure:
-    """Title, caption, legend and size."""
+def published_note(what: str, published_as: str) -> str:
+    """The part of a caption that says what is grey, and in what the published networks differ from these."""
+    return f"; {what}{', with ' + published_as if published_as else ''}"
+
+
+def finish(figure: go.Figure, title: str, caption: str, height: int = 520) -> go.Figure:
+    """Title, caption, legend and size; a title or caption too long for a line is broken, and the figure grows by it."""
+    titles, captions = wrap(title, TITLE_LENGTH), wrap(caption, CAPTION_LENGTH)
+    more = 21 * max(0, len(titles) - 1) + 14 * max(0, len(captions) - 1)
+    height += more
+    top = 16 if len(titles) == 1 else 27  # plotly hangs one line below its place, and stands several on it
     figure.update_layout(
-        template="labkit", title=title, height=520, width=1000,
+        template="labkit", title={"text": "<br>".join(titles), "y": 1 - top / height}, height=height, width=1000,
+        margin={"t": TOP + more},
         legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0},
     )  # fmt: skip
-    figure.add_annotation(text=caption, showarrow=False, xref="paper", yref="paper", x=0, y=1, yshift=26,
-                          xanchor="left", yanchor="bottom", font={"size": 11, "color": "#555"})  # fmt: skip
+    figure.add_annotation(text="<br>".join(captions), align="left", showarrow=False, xref="paper", yref="paper",
+                          x=0, y=1, yshift=26, xanchor="left", yanchor="bottom",
+                          font={"size": 11, "color": "#555"})  # fmt: skip
     return figure

@@ -6,19 +6,22 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from labkit.sparse_rows import GROUPS, INITS
-from labkit.style import COLOURS, PUBLISHED, finish
+from labkit.style import COLOURS, PUBLISHED, finish, published_note
 
 _SYMBOLS = {"Random": "circle", "ERK": "square", "ER": "diamond", "": "triangle-up"}
 _DASHES = {"Random": "solid", "ERK": "dot", "ER": "dashdot", "": "solid"}
 
 
-def by_density(outcomes: pd.DataFrame, *, title: str, published: pd.DataFrame | None = None) -> go.Figure:
+def by_density(
+    outcomes: pd.DataFrame, *, title: str, published: pd.DataFrame | None = None, published_as: str = ""
+) -> go.Figure:
     """Test accuracy over density, a line a method and init (Sundar & Dwaraknath 2021, Figure 1).
 
     Args:
         outcomes: what `sparse_metrics.outcomes` gave; its dense row becomes a level line.
         title: the finding.
         published: rows with method, init, density and accuracy in percent, drawn where method and init agree.
+        published_as: in what the published networks differ from these (`titles.published_as`), for the caption.
     """
     figure = go.Figure()
     sparse = outcomes[outcomes["group"] != GROUPS[3]]
@@ -27,7 +30,7 @@ def by_density(outcomes: pd.DataFrame, *, title: str, published: pd.DataFrame | 
     _measured(figure, sparse, "density")
     _density_axis(figure, sorted(set(sparse["density"])))
     _dense_line(figure, outcomes)
-    return _finish(figure, outcomes, title, published)
+    return _finish(figure, outcomes, title, published, published_as)
 
 
 def by_flops(
@@ -36,6 +39,7 @@ def by_flops(
     *,
     title: str,
     published: pd.DataFrame | None = None,
+    published_as: str = "",
     over: str = "test_flops",
 ) -> go.Figure:
     """Test accuracy over FLOPs, a line a method and init (Sundar & Dwaraknath 2021, Figure 3: to test).
@@ -45,6 +49,7 @@ def by_flops(
         costs: what `sparse_metrics.costs` gave, for the same rows.
         title: the finding.
         published: rows with method, init, accuracy in percent, and `over` (a ratio).
+        published_as: as of `by_density`.
         over: "test_flops" (inference) or "train_flops".
     """
     figure = go.Figure()
@@ -57,7 +62,7 @@ def by_flops(
     kind = {"test_flops": "inference", "train_flops": "training"}[over]
     figure.update_xaxes(title=f"{kind} FLOPs, of the dense network's", rangemode="tozero", tickformat=".2~f")
     _dense_line(figure, outcomes)
-    return _finish(figure, outcomes, title, published)
+    return _finish(figure, outcomes, title, published, published_as)
 
 
 def _measured(figure: go.Figure, table: pd.DataFrame, x: str) -> None:
@@ -111,8 +116,11 @@ def _dense_line(figure: go.Figure, outcomes: pd.DataFrame) -> None:
                          annotation_text="dense", annotation_position="bottom right")  # fmt: skip
 
 
-def _finish(figure: go.Figure, outcomes: pd.DataFrame, title: str, published: pd.DataFrame | None) -> go.Figure:
+def _finish(
+    figure: go.Figure, outcomes: pd.DataFrame, title: str, published: pd.DataFrame | None, published_as: str
+) -> go.Figure:
     figure.update_yaxes(title="test accuracy, %")
-    seeds = outcomes["seed"].nunique()
-    grey = "; dashed grey: published" if published is not None else ""
-    return finish(figure, title, f"points: mean of {seeds} seeds; bars: their standard deviation{grey}")
+    caption = f"points: mean of {outcomes['seed'].nunique()} seeds; bars: their standard deviation"
+    if published is not None:
+        caption += published_note("dashed grey: published", published_as)
+    return finish(figure, title, caption)

@@ -38,10 +38,9 @@ def trials(table: pd.DataFrame, *, title: str, reference: tuple[float, int], pan
         )  # fmt: skip
         figure.update_xaxes(title="iterations between updates" if place["row"] == rows else None, **place)
         figure.update_yaxes(title="drop fraction alpha" if place["col"] == 1 else None, **place)
-    finish(figure, title, "each point: a trial, a mean over seeds")
+    finish(figure, title, "each point: a trial, a mean over seeds", height=240 + 300 * rows)
     bar = {"title": "validation<br>accuracy, %", "len": 0.9}
-    return figure.update_layout(height=240 + 300 * rows, coloraxis={"colorscale": "Cividis", "colorbar": bar},
-                                legend={"y": -0.3 / rows})  # fmt: skip
+    return figure.update_layout(coloraxis={"colorscale": "Cividis", "colorbar": bar}, legend={"y": -0.3 / rows})
 
 
 def learning_rates(table: pd.DataFrame, *, title: str, lines: str = "setting", panels: str = "density") -> go.Figure:

@@ -28,8 +28,8 @@ LAYERS = [
     {"computation"},
     {"tickets", "sparse"},
     {"metrics", "check", "tuning", "sparse_rows"},
-    {"style", "sparse_metrics"},
-    {"figures", "learning_figures", "results", "tables", "sparse_figures", "tuning_figures", "tradeoffs"},
+    {"style", "titles", "sparse_metrics"},
+    {"figures", "learning_figures", "findings", "results", "tables", "sparse_figures", "tuning_figures", "tradeoffs"},
     {"report"},
 ]
 

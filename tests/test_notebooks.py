@@ -1,6 +1,8 @@
 """Notebooks run headless by papermill, from wherever one stands. (nbval runs them all: see the Makefile.)"""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +110,78 @@ def test_a_dead_kernel_fails_at_once(tmp_path):
         timeout=120,
     )
     assert done.returncode == 1 and "the kernel died" in done.stdout, done.stdout[-2000:]
+
+
+def faults(text):
+    """What is wrong with the formulas of a markdown cell; code is left out."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    found = ["a control character, as of an escape that was read: \\t of \\times"] * bool(
+        re.search(r"[\x00-\x09\x0b-\x1f]", text)
+    )
+    prose = re.sub(r"\$\$.+?\$\$|(?<![\\$])\$[^$\n]+?(?<!\\)\$", "", text, flags=re.DOTALL)
+    found += ["dollars that do not pair"] * bool(re.search(r"(?<!\\)\$", prose))
+    found += ["a command outside a formula"] * bool(re.search(r"\\[A-Za-z]", prose))
+    for display, inline in re.findall(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)(?<!\\)\$", text, flags=re.DOTALL):
+        formula = display or inline
+        outside = re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", "", formula, flags=re.DOTALL)
+        found += ["a line break outside an environment, or a doubled backslash"] * (r"\\" in outside)
+        found += ["a doubled backslash"] * bool(re.search(r"\\\\[A-Za-z,;:!{}]", formula))
+        found += ["a line feed written out"] * bool(re.search(r"(?<!\\)\\n(?![A-Za-z])", formula))
+        found += ["braces that do not pair"] * (
+            len(re.findall(r"(?<!\\)\{", formula)) != len(re.findall(r"(?<!\\)\}", formula))
+        )
+        found += ["left without right"] * (
+            len(re.findall(r"\\left\b", formula)) != len(re.findall(r"\\right\b", formula))
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (r"$\\frac{a}{b}$", "doubled backslash"),
+        (r"$0.75\\,n$", "doubled backslash"),
+        (r"$$\begin{aligned} a &= \\alpha \\ b \end{aligned}$$", "a doubled backslash"),
+        (r"costs $x", "dollars"),
+        (r"a $x$ and $$y$", "dollars"),
+        (r"$a\n b$", "line feed"),
+        (r"first\nsecond", "outside a formula"),
+        (r"\alpha is", "outside a formula"),
+        (r"$\frac{a}{b$", "braces"),
+        (r"$\left(a$", "left"),
+        ("$a \times b$", "control"),
+    ],
+)
+def test_broken_formulas_are_noticed(text, fault):
+    assert any(fault in found for found in faults(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"$\frac{a}{b}$ and $\nu \neq \nabla f$, $\{1, 2\}$, for \$5",
+        "$$\\begin{aligned} a &= b \\\\ c &= d \\\\[2pt]\n e &= f \\\\\n\\end{aligned}$$",
+        r"$\begin{matrix} 1 & 0 \\ 0 & 1 \end{matrix}$",
+        r"`$HOME\n` and `\\frac`",
+    ],
+)
+def test_whole_formulas_pass(text):
+    assert faults(text) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_formulas_of_notebooks_are_whole(path):
+    cells = nbformat.read(path, as_version=4).cells
+    wrong = {cell.id: found for cell in cells if cell.cell_type == "markdown" and (found := faults(cell.source))}
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_titles_of_notebooks_round_no_number_themselves(path):
+    """A mean written into a title says nothing of its seeds: `labkit.titles` and `labkit.findings` do."""
+    code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+    titles = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.keyword) and node.arg == "title"]
+    inside = [node for title in titles for node in ast.walk(title)]
+    rounded = [ast.unparse(node) for node in inside if isinstance(node, ast.FormattedValue) and node.format_spec
+               and re.search(r"\+|[ef]'?$", ast.unparse(node.format_spec))]  # fmt: skip
+    assert titles and not rounded
