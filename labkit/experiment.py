@@ -36,7 +36,8 @@ class Experiment:
     """A checked spec: its data, its model, and the runs it asks for.
 
     Raises:
-        ValueError: for a spec that cannot run: unknown names, data and model that do not fit, a rewind step outside.
+        ValueError: for a spec that cannot run: unknown names, data and model that do not fit, a batch that is larger
+            than the training set, a rewind step outside.
         FileNotFoundError: if the data is not here and cannot be downloaded.
     """
 
@@ -67,7 +68,9 @@ class Experiment:
         self.sizes = {name: weights[name].numel() for name in self.prunable}
         for name in spec.prune.layer_rates if isinstance(spec, TicketSpec) else ():
             choose("prunable layer", name, self.prunable)
-        self.clock = spec.train.clock(self.data.size("train"))
+        if spec.train.batch_size > (examples := self.data.size("train")):
+            raise ValueError(f"batch_size is {spec.train.batch_size}, and there are {examples} training examples")
+        self.clock = spec.train.clock(examples)
         self.dynamics = Dynamics(spec.topology, self.clock) if isinstance(spec, SparseSpec) else None
         rewind = spec.rewind if isinstance(spec, TicketSpec) else "0it"
         self.rewind = self.clock.iterations(rewind)
