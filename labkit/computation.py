@@ -22,7 +22,12 @@ def compute_all(
         start: level -> where its run starts; called when its turn comes.
         begin: level -> the first step of its training.
         title: what progress is called.
+
+    Raises:
+        ValueError: if one was computed, or begun, with other values (see `RunFolder.agree`); before any training.
     """
+    for run in runs.values():
+        run.folder.agree()
     todo = {level: run for level, run in runs.items() if not run.folder.done()}
     for level in runs.keys() - todo.keys():
         experiment.tell_divergence(runs[level])

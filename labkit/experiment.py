@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from labkit import data, derivatives, flops, geometry, models, provenance, tensorfiles
+from labkit import data, derivatives, flops, geometry, identity, models, provenance, tensorfiles
 from labkit.data import DataSet
 from labkit.device import device
 from labkit.dynamics import Dynamics
@@ -24,10 +24,11 @@ from labkit.scores import Evidence
 from labkit.sparse_specs import SparseSpec
 from labkit.specs import digest, to_dict
 from labkit.store import RunFolder
-from labkit.ticket_specs import PruneSpec, TicketSpec
+from labkit.ticket_specs import TicketSpec
 from labkit.training import Training
 
 SCORE_EXAMPLES = 256
+NO_DEFAULT = inspect.Parameter.empty
 _CAPTURES: dict[str, Captures] = {}  # of the kit's own networks, for all experiments of the process
 FORMAT = 2  # raise when the same spec comes to mean other numbers: old runs are then computed anew
 
@@ -36,7 +37,8 @@ class Experiment:
     """A checked spec: its data, its model, and the runs it asks for.
 
     Raises:
-        ValueError: for a spec that cannot run: unknown names, data and model that do not fit, a rewind step outside.
+        ValueError: for a spec that cannot run: unknown names, data and model that do not fit, a batch that is larger
+            than the training set, a rewind step outside.
         FileNotFoundError: if the data is not here and cannot be downloaded.
     """
 
@@ -52,11 +54,14 @@ class Experiment:
         if "classes" in defaults:
             self.options.setdefault("classes", len(self.data.classes))
         given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
+        self.all_options = identity.plain({k: v for k, v in defaults.items() if v is not NO_DEFAULT} | self.options)
         self.spec: Any = replace(spec, model_options=given)
         self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
         self.root = root  # an option at its default is not in the hash
         network = self.model()
-        self._try(network)
+        network.load_state_dict({name: state[0] for name, state in self.initial([(0, 0)], "init").items()})
+        logits = self._try(network)
+        self._architecture = identity.architecture(network, None if self._own_model else logits)
         self.prunable = models.prunable(network)
         if not self.prunable:
             raise ValueError(f"model {spec.model!r} has no linear or convolution layer to prune")
@@ -67,7 +72,9 @@ class Experiment:
         self.sizes = {name: weights[name].numel() for name in self.prunable}
         for name in spec.prune.layer_rates if isinstance(spec, TicketSpec) else ():
             choose("prunable layer", name, self.prunable)
-        self.clock = spec.train.clock(self.data.size("train"))
+        if spec.train.batch_size > (examples := self.data.size("train")):
+            raise ValueError(f"batch_size is {spec.train.batch_size}, and there are {examples} training examples")
+        self.clock = spec.train.clock(examples)
         self.dynamics = Dynamics(spec.topology, self.clock) if isinstance(spec, SparseSpec) else None
         rewind = spec.rewind if isinstance(spec, TicketSpec) else "0it"
         self.rewind = self.clock.iterations(rewind)
@@ -82,7 +89,7 @@ class Experiment:
             model += provenance.code_digest(models.builder(model))
         names = ("optimizer", "momentum", "nesterov", "weight_decay", "label_smoothing", "precision")
         update = [getattr(train, name) for name in names]
-        return digest([model, self.options, update, str(self.device)])
+        return digest([model, self.all_options, update, str(self.device)])
 
     @property
     def iterations(self) -> int:
@@ -121,26 +128,23 @@ class Experiment:
             lambda: on_examples(derivatives.curvature, labels=False),
         )
 
-    def folder(self, level: int, branch: str, seeds: Sequence[int], copies: int = 1) -> RunFolder:
-        """The folder of a run: one population, at one level of pruning, of one branch."""
-        spec, kind = self.spec, {"kind": "sparse"}
-        if isinstance(spec, TicketSpec):
-            prune = replace(spec.prune, levels=level) if level else PruneSpec()  # dense: whatever follows
-            spec, kind = replace(spec, prune=prune), {}
-        if data.is_own(spec.data.name):  # wherever the files lie: the digest says what is in them
-            spec = replace(spec, data=replace(spec.data, name="own"))
-        identity = {
+    def folder(
+        self, level: int, branch: str, seeds: Sequence[int], copies: int = 1, source: RunFolder | None = None
+    ) -> RunFolder:
+        """The folder of a run: one population, at one level of pruning, of one branch; a source gave it its masks."""
+        what = {
             "format": FORMAT,
-            "spec": to_dict(spec),
+            "spec": to_dict(identity.of_level(self.spec, level)),
             "data_digest": self.data.digest[:16],
             "branch": branch,
             "seeds": list(seeds),
             "copies": copies,
-            **kind,
+            **({} if isinstance(self.spec, TicketSpec) else {"kind": "sparse"}),
         }
         if self._own_model:
-            identity["model_code"] = provenance.code_digest(models.builder(spec.model))
-        return RunFolder(identity, self.root)
+            what["model_code"] = provenance.code_digest(models.builder(self.spec.model))
+        values = identity.resolved(self.spec, level, self.all_options, self._architecture)
+        return RunFolder(what, self.root, values | ({"source": source.resolved} if source else {}))
 
     def compute(self, run: Run, start: Callable[[], Start], begin: int, progress: Callable[[int], None]) -> None:
         """Train the run unless it is done, from its checkpoint if it has one.
@@ -188,7 +192,8 @@ class Experiment:
         run.folder.finish(
             [_about(replicate) | row for n, replicate in enumerate(replicates) for row in training.record.rows(n)],
             {
-                "spec": asdict(self.spec), "branch": run.branch, "level": run.level, "replicates": replicates,
+                "spec": asdict(replace(self.spec, model_options=self.all_options)),
+                "branch": run.branch, "level": run.level, "replicates": replicates,
                 "begin": begin, "iterations": self.iterations, "seconds": round(spent(), 2),
                 **provenance.describe(self.device),
             },
@@ -219,7 +224,7 @@ class Experiment:
         size = sum(self.sizes.values())
         return {"seed": seed, "copy": copy, "kept": kept, "density": kept / size, "diverged_at": step}
 
-    def _try(self, network: nn.Module) -> None:
+    def _try(self, network: nn.Module) -> Tensor:
         inputs, _ = self.data.inputs("train", slice(0, 2))
         try:
             with torch.no_grad():
@@ -233,6 +238,7 @@ class Experiment:
                 f"model {self.spec.model!r} gives {tuple(logits.shape[1:])} outputs; {self.data.name} has "
                 f"{len(self.data.classes)} classes"
             )
+        return logits
 
 
 def _about(replicate: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def train_sparse(
         branch = f"{branch}, final masks of {masks.run.folder.hash}"
         if masks.spec.topology.method == GRADUAL:
             prior = masks.train_flops(experiment.iterations)
-    run = Run(experiment.folder(0, branch, seeds), branch, 0)
+    run = Run(experiment.folder(0, branch, seeds, source=masks.run.folder if masks else None), branch, 0)
     replicates = [(seed, 0) for seed in seeds]
 
     def start(level: int) -> Start:

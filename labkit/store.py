@@ -1,8 +1,9 @@
 """The store: one folder a run, named by the hash of what the run is. Finished runs are read, broken ones resumed.
 
-`runs/<hash>/` holds `spec.yaml` (what the run is), `checkpoint.safetensors` (while it runs), `ticket.safetensors`
-(where it started: weights and masks), `final.safetensors`, `metrics.jsonl` and, written last, `result.json`: its
-presence means done. Every file is written whole or not at all. No pickle anywhere.
+`runs/<hash>/` holds `spec.yaml` (what the run is), `resolved.json` (all its values, defaults included),
+`checkpoint.safetensors` (while it runs), `ticket.safetensors` (where it started: weights and masks),
+`final.safetensors`, `metrics.jsonl` and, written last, `result.json`: its presence means done. Every file is written
+whole or not at all. No pickle anywhere.
 """
 
 import json
@@ -11,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from torch import Tensor
 from labkit import tensorfiles
 from labkit.specs import digest
 
+_NONE: Mapping[str, Any] = {}
+
 
 def runs_folder() -> Path:
     """Where runs are kept: `LABKIT_RUNS`, else `runs/` of the checkout one works in, else `./runs`."""
@@ -32,22 +36,68 @@ def runs_folder() -> Path:
     return (checkout if inside else here) / "runs"
 
 
+def difference(recorded: Any, asked: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """The first value that differs between two records: (name, recorded, asked), or None.
+
+    What only one of them has does not count: it is of another version. Logits may differ by a thousandth of the
+    largest, since machines round differently.
+
+    >>> difference({"spec": {"train": {"lr": 0.1}}}, {"spec": {"train": {"lr": 0.2, "new": 1}}})
+    ('train.lr', 0.1, 0.2)
+    """
+    if isinstance(recorded, Mapping) and isinstance(asked, Mapping):
+        common = [key for key in asked if key in recorded]
+        inner = (difference(recorded[key], asked[key], f"{name}.{key}".lstrip(".")) for key in common)
+        return next((found for found in inner if found is not None), None)
+    if recorded == asked:
+        return None
+    if isinstance(recorded, list) and isinstance(asked, list):
+        pairs = [(old, new) for old, new in zip_longest(recorded, asked) if old != new]
+        if name.endswith("network.logits"):
+            pairs = [(old, new) for old, new in pairs if abs(old - new) > 1e-3 * max(map(abs, asked))]
+        return (name, *pairs[0]) if pairs else None
+    return name.removeprefix("spec."), recorded, asked
+
+
 class RunFolder:
     """The folder of one run.
 
     Args:
         identity: everything that determines the run's result, as plain values; its hash names the folder.
         root: the folder of all runs; default `runs_folder()`.
+        resolved: all values of the run as plain values, those too that the identity leaves out (`labkit.identity`).
     """
 
-    def __init__(self, identity: Mapping[str, Any], root: Path | None = None):
-        self.identity = dict(identity)
+    def __init__(self, identity: Mapping[str, Any], root: Path | None = None, resolved: Mapping[str, Any] = _NONE):
+        self.identity, self.resolved = dict(identity), dict(resolved)
         self.hash = digest(self.identity)
         self.path = (root or runs_folder()) / self.hash
 
     def done(self) -> bool:
         """Whether the run is finished."""
         return (self.path / "result.json").exists()
+
+    def agree(self) -> None:
+        """See that what is stored was computed, or begun, with the values that are asked for, defaults included.
+
+        Runs of older versions recorded their spec alone, when they were finished: that is what is compared of them.
+
+        Raises:
+            ValueError: naming the first value that differs, as it was recorded and as it is asked for.
+        """
+        if not self.done() and not (self.path / "checkpoint.safetensors").exists():
+            return
+        try:
+            recorded = json.loads((self.path / "resolved.json").read_text())
+        except FileNotFoundError:
+            recorded = self.result() if self.done() else {}
+        if (found := difference(recorded, self.resolved)) is not None:
+            name, old, new = found
+            raise ValueError(
+                f"the run folder {self.path} was computed with {name} {old!r}, and {new!r} is asked for: what a name "
+                "stands for, or a default, has changed since. Its numbers are not those of this experiment. Move or "
+                "delete the folder, or set LABKIT_RUNS to another, and the run will be computed anew"
+            )
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written to.
@@ -77,11 +127,22 @@ class RunFolder:
         try:
             for part in self.path.glob(f"*{tensorfiles.PART}"):  # of a process that was killed
                 part.unlink()
+            self.agree()  # another process may have computed it meanwhile
             content = yaml.safe_dump(self.identity, sort_keys=False).encode()
             tensorfiles.write_bytes(self.path / "spec.yaml", content)
+            if not self.done():
+                self._tell_if_begun_without_record()
+                tensorfiles.write_bytes(self.path / "resolved.json", json.dumps(self.resolved, indent=1).encode())
             yield
         finally:
             lock.release()
+
+    def _tell_if_begun_without_record(self) -> None:
+        if (self.path / "checkpoint.safetensors").exists() and not (self.path / "resolved.json").exists():
+            warnings.warn(
+                f"{self.path} was begun by a version that did not record all values: it goes on with those of today",
+                stacklevel=4,
+            )
 
     def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write `NAME.safetensors`."""

@@ -1,3 +1,6 @@
+from io import BytesIO
+from zipfile import ZipFile
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +9,7 @@ from PIL import Image
 from labkit import data
 from labkit.data import files
 from labkit.data.dataset import BatchOrder, fit, pixel_statistics
+from labkit.randomness import generator
 
 
 def arrays(train=60, test=12, shape=(1, 8, 8), classes=3):
@@ -29,6 +33,7 @@ def test_digits_are_real_fixed_and_resized(digits):
     assert [digits.size(split) for split in ("train", "validation", "test")] == [1198, 239, 360]
     assert digits.images["train"].shape[1:] == (1, 28, 28) and digits.images["train"].dtype == torch.uint8
     assert digits.digest == data.load("digits", shape=(1, 28, 28)).digest
+    assert data.load("digits").digest.startswith("e8107ee6eb7fca70"), "runs of the past are found by it"
     rows = {bytes(image.numpy().tobytes()) for split in digits.images.values() for image in split}
     assert len(rows) > 1780, "the splits share no examples (a few digits are drawn alike)"
 
@@ -99,7 +104,7 @@ def test_grey_becomes_rgb_and_back():  # pitfall 23
     [
         ({"train_images": torch.zeros(60, 1, 8, 8)}, "train_images is torch.float32; it must be uint8"),
         ({"train_labels": torch.zeros(59, dtype=torch.long)}, r"train_labels must be integers of shape \(60,\)"),
-        ({"train_labels": torch.full((60,), 7)}, "must lie in 0 to"),
+        ({"train_labels": torch.full((60,), 7)}, "train_labels must lie in 0 to 2; it holds 7"),
         ({"test_images": torch.zeros(12, 2, 8, 8, dtype=torch.uint8)}, "must be .N, 1 or 3, H, W"),
         ({"train_images": None}, "needs the arrays train_images"),
         ({"test_images": torch.zeros(0, 1, 8, 8, dtype=torch.uint8), "test_labels": torch.zeros(0).long()}, "is empty"),
@@ -110,6 +115,137 @@ def test_own_data_of_the_wrong_kind(tmp_path, change, message):
     files.write(tmp_path / "own.safetensors", files.Arrays(found, ("0", "1", "2")))
     with pytest.raises(ValueError, match=message):
         data.load(str(tmp_path / "own.safetensors"))
+
+
+def npz(folder, **changes):
+    """The path of an .npz of 60 and 12 images of three classes, without class names, with these arrays changed."""
+    found = {key: value.numpy() for key, value in arrays().items()}
+    found |= {"train_labels": np.arange(60) % 3, "test_labels": np.arange(12) % 3}
+    np.savez(folder / "own.npz", **(found | changes))
+    return str(folder / "own.npz")
+
+
+def labels(stray, dtype=np.int64):
+    """Sixty labels of three classes, one of which is another."""
+    found = (np.arange(60) % 3).astype(dtype)
+    found[7] = stray
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_labels": labels(7)}, r"8 classes, .*no training example of '3', '4', '5', '6': .*rarest label is 7"),
+        ({"test_labels": np.arange(12) % 8}, "test_labels must lie in 0 to 2; it holds 7"),
+        ({"train_labels": labels(-1)}, "must lie in 0 to 59, .*; it holds -1"),
+        ({"train_labels": labels(2**31)}, "each class needs one of the 60 examples; it holds 2147483648"),
+        ({"train_labels": labels(2**63 + 5, np.uint64)}, "it holds 9223372036854775813"),
+        ({"train_labels": labels(1, np.float64)}, "is torch.float64 .*of whole floats labels.astype"),
+        ({"train_labels": np.eye(3, dtype=int)[labels(1)]}, r"of shape \(60, 3\); of one-hot rows take labels.argmax"),
+        ({"train_labels": labels(1).astype(str)}, "train_labels is <U.*; it must be integers; number the classes"),
+        ({"classes": ["ant", "bee", "cat", "dog"]}, "4 classes, but no training example of 'dog'"),
+        ({"train_images": np.zeros((60, 1, 0, 8), np.uint8)}, r"is empty: its shape is \(60, 1, 0, 8\)"),
+        ({"test_images": np.zeros((12, 1, 9, 8), np.uint8)}, "training and test images differ in size"),
+    ],
+)
+def test_labels_and_images_that_cannot_be_trained_on_are_named(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        data.load(npz(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", ">i4", "uint64"])
+def test_labels_of_any_whole_type_are_the_same_labels(tmp_path, dtype):
+    two = {"train_labels": np.arange(60) % 2, "test_labels": np.arange(12) % 2}
+    plain = data.load(npz(tmp_path, **two))
+    found = data.load(npz(tmp_path, **{key: value.astype(dtype) for key, value in two.items()}))
+    assert found.digest == plain.digest and found.labels["train"].dtype == torch.int64
+
+
+def test_channels_may_come_first_or_last_and_must_be_clear(tmp_path):
+    first = {key: value.numpy() for key, value in arrays(shape=(3, 8, 6)).items() if "images" in key}
+    last = {key: value.transpose(0, 2, 3, 1) for key, value in first.items()}
+    assert data.load(npz(tmp_path, **first)).digest == data.load(npz(tmp_path, **last)).digest
+    grey = {key: value.numpy()[..., None][:, 0] for key, value in arrays().items() if "images" in key}
+    assert data.load(npz(tmp_path, **grey)).digest == data.load(npz(tmp_path)).digest
+    for shape in ((1, 8, 1), (3, 8, 3), (3, 3, 3)):
+        with pytest.raises(ValueError, match=r"may be \(N, C, H, W\) or \(N, H, W, C\)"):
+            data.load(npz(tmp_path, **{key: value.numpy() for key, value in arrays(shape=shape).items()}))
+    dots = {key: value[:, :, :1, :1] for key, value in arrays().items() if "images" in key}
+    assert data.load(npz(tmp_path, **dots)).shape == (1, 1, 1)
+
+
+def test_a_class_that_is_held_out_whole_is_named(tmp_path):
+    order = torch.randperm(60, generator=generator(0, "validation")).tolist()
+    lonely = np.zeros(60, int)
+    lonely[order[3]], lonely[order[30]] = 1, 2
+    path = npz(tmp_path, train_labels=lonely)
+    with pytest.raises(ValueError, match="with 10 images held out for validation, none is left to train of class '1'"):
+        data.load(path)
+    assert data.load(path, validation=3).size("train") == 57
+
+
+def image_folder(root):
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for n in range(12):
+            Image.fromarray(np.full((8, 8), n, np.uint8)).save(root / name / f"{n}.png")
+    return root
+
+
+def test_hidden_folders_and_files_are_no_classes_and_no_images(tmp_path):
+    plain = data.load(str(image_folder(tmp_path / "plain")))
+    own = image_folder(tmp_path / "own")
+    for litter in (".git", ".ipynb_checkpoints", "__MACOSX"):
+        (own / litter).mkdir()
+    (own / ".linked").symlink_to(own / "cat")
+    (own / "cat" / "._0.png").write_bytes(b"left by another system")
+    (own / "cat" / "notes.txt").write_text("no image")
+    (own / "dog" / "5.png").rename(own / "dog" / "5.PNG")
+    (own / "dog" / "6.png").rename(own / "6.png")
+    (own / "dog" / "6.png").symlink_to(own / "6.png")
+    assert data.load(str(own)).digest == plain.digest
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda own: (own / "eel").mkdir(), "eel holds no image"),
+        (lambda own: (own / "eel").symlink_to(own / "cat"), "eel is a link"),
+        (lambda own: (own / "eel").symlink_to(own), "eel is a link"),
+        (lambda own: (own / "eel").symlink_to(own / "gone"), "eel is a link"),
+        (lambda own: (own / "cat" / "0.png").write_bytes((own / "cat" / "0.png").read_bytes()[:45]), "0.png cannot be"),
+        (lambda own: Image.new("RGB", (8, 8)).save(own / "cat" / "x.png"), r"differ .*x.png is \(8, 8, 3\)"),
+        (lambda own: Image.new("I", (8, 8)).save(own / "cat" / "x.tif"), "x.tif cannot be read .*32-bit"),
+        (lambda own: [file.unlink() for file in own.glob("*/?.png")], "no class has 6 images"),
+    ],
+)
+def test_what_is_wrong_in_a_folder_of_images_is_named(tmp_path, spoil, message):
+    spoil(own := image_folder(tmp_path / "own"))
+    with pytest.raises(ValueError, match=message):
+        data.load(str(own))
+
+
+def test_train_and_test_folders_hold_the_same_classes(tmp_path):
+    for split in ("train", "test"):
+        image_folder(tmp_path / "own" / split)
+    assert data.load(str(tmp_path / "own")).size("test") == 24
+    (tmp_path / "own" / "test" / "dog").rename(tmp_path / "own" / "test" / "fox")
+    with pytest.raises(ValueError, match="must hold the same classes; in only one of them is 'dog'"):
+        data.load(str(tmp_path / "own"))
+
+
+def test_an_npz_whose_header_names_more_than_there_is(tmp_path):
+    header = BytesIO()
+    about = {"descr": "|u1", "fortran_order": False, "shape": (2**40, 1, 8, 8)}
+    np.lib.format.write_array_header_1_0(header, about)
+    path = npz(tmp_path)
+    with ZipFile(path) as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    with ZipFile(path, "w") as lying:
+        for name, content in (members | {"train_images.npy": header.getvalue() + bytes(1000)}).items():
+            lying.writestr(name, content)
+    with pytest.raises(ValueError, match="cannot be read as an .npz of plain arrays"):
+        data.load(path)
 
 
 def test_truncated_file(tmp_path, monkeypatch):
@@ -151,7 +287,7 @@ def test_download_is_kept_in_one_file_and_read_from_it(tmp_path, monkeypatch, na
             rng = np.random.default_rng(n)
             shape = {"svhn": (3, 32, 32), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}.get(name, (28, 28))
             self.data = rng.integers(0, 256, (n, *shape)).astype(np.uint8)
-            labels = rng.integers(0, 10, n)
+            labels = np.arange(n) % 10
             self.classes = [f"class {k}" for k in range(10)]
             if name == "svhn":
                 self.labels = labels
@@ -198,7 +334,6 @@ def test_splits_that_cannot_be(tmp_path):
 
 def test_crop_flip_by_hand():
     from labkit.data.augment import crop_flip
-    from labkit.randomness import generator
 
     images = torch.arange(2 * 3 * 5 * 5, dtype=torch.uint8).reshape(2, 3, 5, 5) + 1
     batch = images.repeat(200, 1, 1, 1)

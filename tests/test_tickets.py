@@ -236,6 +236,7 @@ def test_all_seeds_diverging_is_an_error(runs):
         ({"data": "digit"}, [0], "did you mean 'digits'"),
         ({"init": "glorot"}, [0], "unknown init 'glorot'"),
         ({"rewind": "60it"}, [0], "training has only 60 steps"),
+        ({"train": {"batch_size": 1199}}, [0], "batch_size is 1199, and there are 1198 training examples"),
         ({}, [0, 0], "each once"),
         ({}, [], "at least one"),
         ({}, [-1], "a seed is -1"),

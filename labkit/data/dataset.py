@@ -146,6 +146,9 @@ def make(
             f"{name}: {len(labels)} training images cannot give {held} for validation and {train} to train"
         )
     order = torch.randperm(len(labels), generator=generator(0, "validation"))
+    if gone := set(labels.tolist()) - set(labels[order[held:]].tolist()):
+        lost = found.classes[min(gone)]
+        raise ValueError(f"{name}: with {held} images held out for validation, none is left to train of class {lost!r}")
     parts = {"validation": order[:held], "train": order[held:][: train or available].sort().values}
     images = fit(images, shape)
     split_images = {key: images[index] for key, index in parts.items()}
@@ -154,6 +157,9 @@ def make(
         raise ValueError(f"{name}: there is no test set (arrays test_images and test_labels, or a folder test/)")
     split_images["test"] = fit(found.tensors["test_images"], shape)
     split_labels["test"] = found.tensors["test_labels"].long()
+    if split_images["test"].shape[1:] != images.shape[1:]:
+        sizes = f"{tuple(images.shape[1:])} and {tuple(split_images['test'].shape[1:])}"
+        raise ValueError(f"{name}: training and test images differ in size or colour: {sizes}")
     scale, shift = (value.reshape(-1, 1, 1) for value in normalise(images))
     digest = hashlib.sha256(json.dumps(found.classes).encode())
     for tensor in (*split_images.values(), *split_labels.values(), scale, shift):
