@@ -6,12 +6,12 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "labkit"
 
 LAYERS = [
-    {"names", "steps", "masks", "schedules", "randomness", "capture", "concurrency"},
-    {"scores", "flops", "allocation", "tensorfiles", "progress", "device"},
-    {"pruning", "models", "data", "specs", "topology"},
+    {"names", "masks", "schedules", "randomness", "capture", "concurrency"},
+    {"steps", "lists", "scores", "flops", "allocation", "tensorfiles", "progress", "device", "optimizers"},
+    {"pruning", "models", "data", "topology"},
+    {"specs"},
     {
         "geometry",
-        "optimizers",
         "kernels",
         "store",
         "provenance",
