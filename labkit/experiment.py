@@ -16,7 +16,8 @@ from labkit import data, derivatives, flops, geometry, models, provenance, tenso
 from labkit.data import DataSet
 from labkit.device import device
 from labkit.dynamics import Dynamics
-from labkit.names import choose
+from labkit.lists import optional
+from labkit.names import choose, path, shown
 from labkit.population import Captures, Population
 from labkit.randomness import generator
 from labkit.runs import Run, Start, States
@@ -41,6 +42,8 @@ class Experiment:
     """
 
     def __init__(self, spec: TicketSpec | SparseSpec, root: Path | None = None):
+        if not isinstance(spec, TicketSpec | SparseSpec):
+            raise ValueError(f"spec is {shown(spec)}: it must be a TicketSpec or a SparseSpec")
         choose("init", spec.init, models.INITS)
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
@@ -54,7 +57,7 @@ class Experiment:
         given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
         self.spec: Any = replace(spec, model_options=given)
         self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
-        self.root = root  # an option at its default is not in the hash
+        self.root = optional("root", root, of=path)  # an option at its default is not in the hash
         network = self.model()
         self._try(network)
         self.prunable = models.prunable(network)
@@ -127,11 +130,12 @@ class Experiment:
         if isinstance(spec, TicketSpec):
             prune = replace(spec.prune, levels=level) if level else PruneSpec()  # dense: whatever follows
             spec, kind = replace(spec, prune=prune), {}
+        values = to_dict(spec)
         if data.is_own(spec.data.name):  # wherever the files lie: the digest says what is in them
-            spec = replace(spec, data=replace(spec.data, name="own"))
+            values["data"]["name"] = "own"
         identity = {
             "format": FORMAT,
-            "spec": to_dict(spec),
+            "spec": values,
             "data_digest": self.data.digest[:16],
             "branch": branch,
             "seeds": list(seeds),

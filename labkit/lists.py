@@ -27,6 +27,7 @@ def listed(what: str, value: object, *, of: Check, like: str) -> list[Any]:
     Raises:
         ValueError: for one value in place of a list, or a wrong element.
 
+    >>> from labkit.names import whole
     >>> listed("seeds", 3, of=whole, like="[0, 1, 2]")
     Traceback (most recent call last):
     ValueError: seeds is 3: write a list, such as [0, 1, 2]

@@ -5,11 +5,14 @@ over test data.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import torch
 
+from labkit import names
 from labkit.experiment import Experiment
+from labkit.lists import listed
 from labkit.pruning import keep_counts, surviving
 from labkit.ticket_specs import TicketSpec
 from labkit.tickets import TICKET, Runs, rates
@@ -101,9 +104,7 @@ def at_fractions(evaluations: pd.DataFrame, fractions: Sequence[float]) -> pd.Da
     """
     table = outcomes(evaluations).set_index(NETWORK)
     kept = evaluations[~evaluations["diverged"]].sort_values([*NETWORK, "iteration"])
-    for fraction in fractions:
-        if not 0 < fraction <= 1:
-            raise ValueError(f"fraction {fraction!r} of the run: it must lie in (0, 1]")
+    for fraction in listed("fractions", fractions, of=partial(names.fraction, one=True), like="[0.5, 1.0]"):
         until = kept[kept["iteration"] <= round(fraction * kept["iteration"].max())].groupby(NETWORK).tail(1)
         if len(until) < len(table):
             raise ValueError(f"some networks were not evaluated up to {fraction:g} of the run: they started later")

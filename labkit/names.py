@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
+from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,6 +88,17 @@ def text(what: str, value: object) -> str:
     if isinstance(value, str) and value:
         return str(value)
     raise ValueError(f"{what} is {shown(value)}: it must be a text")
+
+
+def path(what: str, value: object) -> Path:
+    """Return `value`, a text or a path, as a path.
+
+    Raises:
+        ValueError: for anything else, an empty text included.
+    """
+    if isinstance(value, PathLike):
+        value = fspath(value)
+    return Path(text(what, value)).expanduser()
 
 
 def switch(what: str, value: object) -> bool:

@@ -70,10 +70,8 @@ def optimizer(spec: Options) -> tuple[Update, Sequence[str]]:
     """The update function of a spec and the names of its slots ("step" counts, the others have the weights' shape).
 
     Raises:
-        ValueError: for an unknown optimiser, or Nesterov without momentum.
+        ValueError: for an unknown optimiser.
     """
     name = choose("optimizer", spec.optimizer, OPTIMIZERS)
-    if name == "sgd" and spec.nesterov and not spec.momentum:
-        raise ValueError("nesterov needs a momentum above 0")
     slots = {"adam": ("exp_avg", "exp_avg_sq", "step"), "sgd": ("momentum_buffer",) if spec.momentum else ()}
     return OPTIMIZERS[name], slots[name]

@@ -22,7 +22,7 @@ from labkit.optimizers import OPTIMIZERS
 from labkit.steps import Clock, Step, moment
 
 MOST_EXAMPLES, MOST_AT_ONCE = 10**9, 10**5  # no data set here has more; a batch of any of them fits into memory
-_OWN_MODEL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_OWN_MODEL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 S = TypeVar("S")
 
