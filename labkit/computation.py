@@ -5,6 +5,7 @@ from functools import partial
 
 from labkit.cost import estimate
 from labkit.experiment import Experiment
+from labkit.lists import listed
 from labkit.names import whole
 from labkit.progress import Progress
 from labkit.runs import Run, Start
@@ -55,9 +56,9 @@ def checked_seeds(seeds: Iterable[int]) -> list[int]:
     """Seeds as a list.
 
     Raises:
-        ValueError: if there is none, one twice, or one that is not a whole number from 0.
+        ValueError: for what is not a list, if there is none, one twice, or one that is not a whole number from 0.
     """
-    found = [whole("a seed", seed) for seed in seeds]
+    found = listed("seeds", seeds, of=whole, like="[0, 1, 2]")
     if not found or len(set(found)) < len(found):
         raise ValueError(f"seeds are {found}: give at least one, each once")
     return found

@@ -16,7 +16,8 @@ from labkit import data, derivatives, flops, geometry, identity, models, provena
 from labkit.data import DataSet
 from labkit.device import device
 from labkit.dynamics import Dynamics
-from labkit.names import choose
+from labkit.lists import optional
+from labkit.names import choose, path, shown
 from labkit.population import Captures, Population
 from labkit.randomness import generator
 from labkit.runs import Run, Start, States
@@ -43,6 +44,8 @@ class Experiment:
     """
 
     def __init__(self, spec: TicketSpec | SparseSpec, root: Path | None = None):
+        if not isinstance(spec, TicketSpec | SparseSpec):
+            raise ValueError(f"spec is {shown(spec)}: it must be a TicketSpec or a SparseSpec")
         choose("init", spec.init, models.INITS)
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
@@ -57,7 +60,7 @@ class Experiment:
         self.all_options = identity.plain({k: v for k, v in defaults.items() if v is not NO_DEFAULT} | self.options)
         self.spec: Any = replace(spec, model_options=given)
         self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
-        self.root = root  # an option at its default is not in the hash
+        self.root = optional("root", root, of=path)  # an option at its default is not in the hash
         network = self.model()
         network.load_state_dict({name: state[0] for name, state in self.initial([(0, 0)], "init").items()})
         logits = self._try(network)
@@ -134,7 +137,7 @@ class Experiment:
         """The folder of a run: one population, at one level of pruning, of one branch; a source gave it its masks."""
         what = {
             "format": FORMAT,
-            "spec": to_dict(identity.of_level(self.spec, level)),
+            "spec": identity.of_level(self.spec, level),
             "data_digest": self.data.digest[:16],
             "branch": branch,
             "seeds": list(seeds),

@@ -15,18 +15,22 @@ from torch import Tensor, nn
 
 from labkit import data, models
 from labkit.sparse_specs import SparseSpec
+from labkit.specs import to_dict
 from labkit.ticket_specs import PruneSpec, TicketSpec
 from labkit.topology import METHODS
 
 
-def of_level(spec: TicketSpec | SparseSpec, level: int) -> Any:
+def of_level(spec: TicketSpec | SparseSpec, level: int) -> dict[str, Any]:
     """What of a spec determines a run at a level of pruning: a dense network is the same whatever follows.
 
     Own data are the same wherever their files lie: a digest says what is in them.
     """
     if isinstance(spec, TicketSpec):
         spec = replace(spec, prune=replace(spec.prune, levels=level) if level else PruneSpec())
-    return replace(spec, data=replace(spec.data, name="own")) if data.is_own(spec.data.name) else spec
+    values = to_dict(spec)
+    if data.is_own(spec.data.name):
+        values["data"]["name"] = "own"
+    return values
 
 
 def architecture(network: nn.Module, logits: Tensor | None) -> dict[str, Any]:

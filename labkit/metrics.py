@@ -5,12 +5,15 @@ over test data.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import torch
 
+from labkit import names
 from labkit.claims import AtLeast, AtMost
 from labkit.experiment import Experiment
+from labkit.lists import listed
 from labkit.pruning import keep_counts, surviving
 from labkit.ticket_specs import TicketSpec
 from labkit.tickets import TICKET, Runs, rates
@@ -104,9 +107,7 @@ def at_fractions(evaluations: pd.DataFrame, fractions: Sequence[float]) -> pd.Da
     """
     table = outcomes(evaluations).set_index(NETWORK)
     kept = evaluations[~evaluations["diverged"]].sort_values([*NETWORK, "iteration"])
-    for fraction in fractions:
-        if not 0 < fraction <= 1:
-            raise ValueError(f"fraction {fraction!r} of the run: it must lie in (0, 1]")
+    for fraction in listed("fractions", fractions, of=partial(names.fraction, one=True), like="[0.5, 1.0]"):
         until = kept[kept["iteration"] <= round(fraction * kept["iteration"].max())].groupby(NETWORK).tail(1)
         if len(until) < len(table):
             raise ValueError(f"some networks were not evaluated up to {fraction:g} of the run: they started later")
@@ -150,7 +151,7 @@ def speed_ratios(table: pd.DataFrame, control: str, level: int) -> list[float]:
     of both nothing is known: NaN.
     """
     at, pairs = table[table["level"] == level], paired(table, control, level)
-    cut = at.groupby(["branch", "seed"])["cut_off"].any()
+    cut = at.groupby(["branch", "seed"])["cut_off"].any().to_dict()
     return [
         _bounded(ratio, above=cut[control, seed], below=cut[TICKET, seed])
         for seed, ratio in pairs["speed_ratio"].items()

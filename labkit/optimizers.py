@@ -10,22 +10,36 @@ than its weight (of a convolution whose images are channels-last, for one): grad
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, empty_like
 from torch.optim.adam import adam as _adam_step
 from torch.optim.sgd import sgd as _sgd_step
 
 from labkit.names import choose
-from labkit.specs import TrainSpec
+
+
+class Options(Protocol):
+    """What of a training spec an optimiser looks at."""
+
+    @property
+    def optimizer(self) -> str:
+        """A name of `OPTIMIZERS`."""
+
+    @property
+    def momentum(self) -> float:
+        """Of SGD."""
+
+    @property
+    def nesterov(self) -> bool:
+        """Whether SGD's momentum is Nesterov's."""
+
 
 Slots = Mapping[str, list[Tensor]]
-Update = Callable[[list[Tensor], list[Tensor], Slots, Tensor, float, TrainSpec], None]
+Update = Callable[[list[Tensor], list[Tensor], Slots, Tensor, float, Options], None]
 
 
-def adam(
-    weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: Tensor, decay: float, spec: TrainSpec
-) -> None:
+def adam(weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: Tensor, decay: float, spec: Options) -> None:
     """Adam (Kingma & Ba 2015, Algorithm 1; betas 0.9 and 0.999, epsilon 1e-8), L2 penalty added to the gradient."""
     _adam_step(
         weights, _laid_out(gradients, weights), slots["exp_avg"], slots["exp_avg_sq"], [], slots["step"],
@@ -33,9 +47,7 @@ def adam(
     )  # fmt: skip
 
 
-def sgd(
-    weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: Tensor, decay: float, spec: TrainSpec
-) -> None:
+def sgd(weights: list[Tensor], gradients: list[Tensor], slots: Slots, lr: Tensor, decay: float, spec: Options) -> None:
     """SGD with (Nesterov) momentum as in Sutskever et al. 2013, the learning rate outside the momentum."""
     buffers: list[Any] = slots.get("momentum_buffer") or [None] * len(weights)
     _sgd_step(
@@ -54,14 +66,12 @@ def _laid_out(gradients: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
 OPTIMIZERS: dict[str, Update] = {"adam": adam, "sgd": sgd}
 
 
-def optimizer(spec: TrainSpec) -> tuple[Update, Sequence[str]]:
+def optimizer(spec: Options) -> tuple[Update, Sequence[str]]:
     """The update function of a spec and the names of its slots ("step" counts, the others have the weights' shape).
 
     Raises:
-        ValueError: for an unknown optimiser, or Nesterov without momentum.
+        ValueError: for an unknown optimiser.
     """
     name = choose("optimizer", spec.optimizer, OPTIMIZERS)
-    if name == "sgd" and spec.nesterov and not spec.momentum:
-        raise ValueError("nesterov needs a momentum above 0")
     slots = {"adam": ("exp_avg", "exp_avg_sq", "step"), "sgd": ("momentum_buffer",) if spec.momentum else ()}
     return OPTIMIZERS[name], slots[name]

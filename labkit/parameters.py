@@ -1,6 +1,7 @@
 """Notebook parameters: what a notebook takes, checked by name and type before anything runs; and its presets."""
 
 import ast
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import yaml
 
 from labkit import claims
 from labkit.claims import PRESETS
-from labkit.names import choose
+from labkit.names import choose, shown
 
 _LITERALS = (bool, int, float, str, list, tuple, dict, type(None))
 _INJECTED = "# Parameters"  # the first line of the cell that papermill injects
@@ -108,9 +109,9 @@ def _same_type(name: str, value: Any, example: Any) -> None:
     right = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         right = True
-    if not right:
+    if not right or (kind is float and not math.isfinite(value)):
         hint = " (YAML floats need a point: 1.0e-3)" if kind is float and isinstance(value, str) else ""
-        raise ValueError(f"parameter {name} is {value!r}: it must be a {kind.__name__}, such as {example!r}{hint}")
+        raise ValueError(f"parameter {name} is {shown(value)}: it must be a {kind.__name__}, such as {example!r}{hint}")
     if kind is list and example:
         for element in value:
             _same_type(f"{name} (an element)", element, example[0])

@@ -11,9 +11,11 @@ from labkit import allocation, flops, models
 from labkit.computation import checked_seeds, compute_all
 from labkit.experiment import Experiment
 from labkit.masks import Masks
+from labkit.names import fraction, number, shown
 from labkit.randomness import generator
 from labkit.runs import Run, Start
 from labkit.sparse_specs import GRADUAL, SparseSpec, TopologySpec
+from labkit.specs import nested
 from labkit.steps import Step
 
 
@@ -115,11 +117,13 @@ def train_sparse(
         ValueError: for a spec, seeds or masks that do not fit, before any training.
         OSError: if the run folder cannot be written.
     """
-    seeds = checked_seeds(seeds)
+    spec, seeds = nested("spec", spec, kind=SparseSpec), checked_seeds(seeds)
     experiment = Experiment(spec, root)
     branch = spec.topology.method
     prior = 0.0
     if masks is not None:
+        if not isinstance(masks, SparseRun):
+            raise ValueError(f"masks is {shown(masks)}: it must be what train_sparse gave")
         if not set(seeds) <= set(masks.run.seeds) or masks.experiment.shapes != experiment.shapes:
             raise ValueError(f"{masks} cannot give its masks to seeds {seeds} of another network or other seeds")
         if spec.topology.method in ("dense", GRADUAL):
@@ -171,8 +175,7 @@ def longer(spec: SparseSpec, times: float) -> SparseSpec:
     Raises:
         ValueError: if `times` is not positive.
     """
-    if not times > 0:
-        raise ValueError(f"times is {times!r}: it must be positive")
+    times = number("times", times, most=1e6)
 
     def scaled(moment: str) -> str:
         step = Step.parse(moment)
@@ -192,6 +195,7 @@ def small_dense(spec: SparseSpec, density: float) -> SparseSpec:
     Raises:
         ValueError: if the model has no `width`, or the density is out of range.
     """
+    density = fraction("density", density, one=True)
     options = dict(spec.model_options)
     full = _parameters(spec.model, options)
     low, high = 0.0, float(options.get("width", 1.0))

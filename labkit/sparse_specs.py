@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from labkit.allocation import ALLOCATIONS
-from labkit.names import choose, fraction
-from labkit.specs import NetworkSpec, Spec
-from labkit.steps import Step
+from labkit.names import choose, fraction, switch
+from labkit.specs import NetworkSpec, Spec, checked, nested
+from labkit.steps import moment
 from labkit.topology import METHODS
 
 FIXED = ("dense", "static")
@@ -33,28 +33,15 @@ class TopologySpec(Spec):
         ValueError: for a value out of range.
     """
 
-    method: str = "rigl"
-    density: float = 0.1
-    allocation: str = "uniform"
-    rate: float = 0.3
-    every: str = "100it"
-    begin: str = "0it"
-    until: str = "0.75run"
-    regrow: bool = True
-    reset_regrown: bool = True
-
-    def __post_init__(self) -> None:
-        choose("method", self.method, [*FIXED, GRADUAL, *METHODS])
-        choose("allocation", self.allocation, ALLOCATIONS)
-        self._become("density", fraction("density", self.density, one=True))
-        self._become("rate", fraction("rate", self.rate))
-        for name in ("every", "begin", "until"):
-            self._become(name, str(Step.parse(getattr(self, name))))
-        if Step.parse(self.every).amount <= 0:
-            raise ValueError(f"every is {self.every!r}: it must be positive")
-        for name in ("regrow", "reset_regrown"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} is {getattr(self, name)!r}: it must be true or false")
+    method: str = checked("rigl", choose, choices=(*FIXED, GRADUAL, *METHODS))
+    density: float = checked(0.1, fraction, one=True)
+    allocation: str = checked("uniform", choose, choices=ALLOCATIONS)
+    rate: float = checked(0.3, fraction)
+    every: str = checked("100it", moment, zero=False)
+    begin: str = checked("0it", moment)
+    until: str = checked("0.75run", moment)
+    regrow: bool = checked(True, switch)
+    reset_regrown: bool = checked(True, switch)
 
 
 @dataclass(frozen=True)
@@ -68,13 +55,12 @@ class SparseSpec(NetworkSpec):
         ValueError: for a value out of range.
     """
 
-    topology: TopologySpec = TopologySpec()
+    topology: TopologySpec = checked(TopologySpec(), nested, kind=TopologySpec)
 
     __hash__ = NetworkSpec.__hash__
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._nest("topology", TopologySpec)
         method = METHODS.get(self.topology.method)
         by_momentum = method is not None and "momentum" in (method.grow, method.redistribute)
         if by_momentum and self.train.optimizer == "sgd" and not self.train.momentum:

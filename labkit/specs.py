@@ -5,16 +5,24 @@ A field at its default does not count in the hash, so a field added later leaves
 
 import hashlib
 import json
-import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import yaml
 
+from labkit.data import AUGMENTATIONS, DOWNLOADED, EMBEDDED, NORMALISATIONS, is_own
 from labkit.device import PRECISIONS
-from labkit.names import choose, fraction, whole
-from labkit.steps import Clock, Step
+from labkit.lists import listed, mapped, optional, plain
+from labkit.models import INITS, MODELS
+from labkit.names import Check, choose, fraction, nearest, number, shown, switch, text, whole
+from labkit.optimizers import OPTIMIZERS
+from labkit.steps import Clock, Step, moment
+
+MOST_EXAMPLES, MOST_AT_ONCE = 10**9, 10**5  # no data set here has more; a batch of any of them fits into memory
+_OWN_MODEL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 S = TypeVar("S")
 
@@ -34,14 +42,24 @@ def to_dict(spec: Any) -> dict[str, Any]:
     return values
 
 
-def from_dict(kind: type[S], values: Mapping[str, Any]) -> S:
+def from_dict(kind: type[S], values: Mapping[str, Any], path: str = "") -> S:
     """Build a spec from plain values.
+
+    Args:
+        kind: of spec.
+        values: field -> value.
+        path: where in another spec it stands, for messages: "train".
 
     Raises:
         ValueError: for an unknown field (with the nearest right one) or a value out of range.
     """
-    names = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{choose(f"field of {kind.__name__}", name, names): value for name, value in values.items()})
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"{path or kind.__name__} is {shown(values)}: write a mapping of the fields of {kind.__name__}"
+        )
+    at = f"{path}." if path else ""
+    found = {name: (_field(kind, name, value, path), value) for name, value in values.items()}
+    return kind(**{name: entry.metadata["check"](f"{at}{name}", value) for name, (entry, value) in found.items()})
 
 
 def digest(values: Any) -> str:
@@ -54,27 +72,93 @@ def to_yaml(spec: Any) -> str:
     return yaml.safe_dump(to_dict(spec), sort_keys=False)
 
 
+def checked(default: Any, check: Check, **bounds: Any) -> Any:
+    """A field of a spec, with its check: `lr: float = checked(0.1, number, most=1000)`.
+
+    Args:
+        default: of the field; None is right where it is the default.
+        check: of a value, as `labkit.names` has them.
+        bounds: keyword arguments of the check.
+    """
+    test = partial(check, **bounds)
+    metadata = {"check": partial(optional, of=test) if default is None else test}
+    return (
+        field(default_factory=dict, metadata=metadata) if default == {} else field(default=default, metadata=metadata)
+    )
+
+
+def nested(what: str, value: object, *, kind: type[S], shorthand: str = "") -> S:
+    """Return a spec that stands in another one, given as such, as a mapping, or as its field `shorthand`.
+
+    Raises:
+        ValueError: for anything else, or a wrong field.
+    """
+    if isinstance(value, kind):
+        return value
+    if shorthand and isinstance(value, str):
+        value = {shorthand: value}
+    if isinstance(value, Mapping):
+        return from_dict(kind, value, what)
+    ways = [f"a {kind.__name__}", "a mapping of its fields", *([f"just its {shorthand}"] if shorthand else [])]
+    raise ValueError(f"{what} is {shown(value)}: it must be {' or '.join(ways)}")
+
+
+def _field(kind: type, name: object, value: object, path: str = "") -> Field[Any]:
+    """A field of a spec by name; for an unknown one a ValueError with the nearest, which says where that belongs."""
+    own = {entry.name: entry for entry in fields(kind)}
+    if isinstance(name, str) and name in own:
+        return own[name]
+    inner = [entry for entry in own.values() if isinstance(entry.default, Spec)]
+    homes = {deeper.name: entry for entry in reversed(inner) for deeper in fields(entry.default)}
+    place = f"field of {path} ({kind.__name__})" if path else f"field of {kind.__name__}"
+    near = nearest(str(name), [*own, *homes], alike=0.6)[:1]
+    if near and near[0] not in own:
+        entry, home = homes[near[0]], type(homes[near[0]].default).__name__
+        write = f"{entry.name}={home}({near[0]}={shown(value)})"
+        raise ValueError(f"unknown {place} {name!r}: {near[0]!r} is a field of {home}, write {write}")
+    choose(place, name, own)
+    raise AssertionError("choose refuses what is unknown")
+
+
 class Spec:
-    """What all specs share: a hash of their fields, and how they are shown."""
+    """What all specs share: fields that are checked when a spec is made, a hash of them, and how they are shown.
+
+    Each field has its check (see `checked`); what fields must be together, a spec says in its `__post_init__`, after
+    `super().__post_init__()`.
+    """
+
+    def __new__(cls, *values: object, **named: object) -> Self:
+        """Refuse a name that is no field, and say which is meant."""
+        for name, value in named.items():
+            _field(cls, name, value)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):  # type: ignore[arg-type]  # specs are dataclasses
+            object.__setattr__(self, entry.name, entry.metadata["check"](entry.name, getattr(self, entry.name)))
 
     def __hash__(self) -> int:  # for those whose fields hold dicts
         return hash(digest(to_dict(self)))
 
-    def _become(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-
-    def _nest(self, name: str, kind: type, shorthand: str | None = None) -> None:
-        value = getattr(self, name)
-        if shorthand and isinstance(value, str):
-            value = {shorthand: value}
-        if isinstance(value, Mapping):
-            value = from_dict(kind, value)
-        if not isinstance(value, kind):
-            raise ValueError(f"{name} is {value!r}: it must be a {kind.__name__}")
-        self._become(name, value)
-
     def _repr_html_(self) -> str:
         return f"<b>{type(self).__name__}</b><pre style='margin:0'>{to_yaml(self)}</pre>"
+
+
+def _data_name(what: str, value: object) -> str:
+    name = text(what, value)
+    return name if is_own(name) else choose(f"{what} (a data set or a path)", name, [EMBEDDED, *DOWNLOADED])
+
+
+def _model_name(what: str, value: object) -> str:
+    if not isinstance(value, str) or ":" not in value:
+        return choose(what, value, MODELS)
+    if not _OWN_MODEL.fullmatch(value):
+        raise ValueError(f'{what} is {shown(value)}: a model of your own is written "package.module:function"')
+    return str(value)
+
+
+def _moments(what: str, value: object) -> tuple[str, ...]:
+    return tuple(listed(what, value, of=moment, like="['0.5run', '0.75run'], or [] for none"))
 
 
 @dataclass(frozen=True)
@@ -91,17 +175,10 @@ class DataSpec(Spec):
         ValueError: for sizes that are not whole; whether the data can give them, `load` says.
     """
 
-    name: str = "digits"
-    normalisation: str = "dataset"
-    validation: int | None = None
-    train: int | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise ValueError(f"data is {self.name!r}: it must be the name of a data set, or a path")
-        for field_name, least in (("validation", 0), ("train", 1)):
-            if getattr(self, field_name) is not None:
-                self._become(field_name, whole(field_name, getattr(self, field_name), least))
+    name: str = checked("digits", _data_name)
+    normalisation: str = checked("dataset", choose, choices=NORMALISATIONS)
+    validation: int | None = checked(None, whole, most=MOST_EXAMPLES)
+    train: int | None = checked(None, whole, least=1, most=MOST_EXAMPLES)
 
 
 @dataclass(frozen=True)
@@ -127,43 +204,25 @@ class TrainSpec(Spec):
         ValueError: for a value out of range or a step without a unit.
     """
 
-    duration: str = "12000it"
-    optimizer: str = "adam"
-    lr: float = 1.2e-3
-    batch_size: int = 60
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    lr_drops: tuple[str, ...] = ()
-    lr_drop_factor: float = 0.1
-    lr_warmup: str = "0it"
-    augment: str = "none"
-    label_smoothing: float = 0.0
-    precision: str = "float32"
-    evaluate_every: str = "100it"
+    duration: str = checked("12000it", moment, zero=False, run=False)
+    optimizer: str = checked("adam", choose, choices=OPTIMIZERS)
+    lr: float = checked(1.2e-3, number, most=1000)
+    batch_size: int = checked(60, whole, least=1, most=MOST_AT_ONCE)
+    momentum: float = checked(0.0, fraction, zero=True)
+    nesterov: bool = checked(False, switch)
+    weight_decay: float = checked(0.0, number, zero=True, most=1000)
+    lr_drops: tuple[str, ...] = checked((), _moments)
+    lr_drop_factor: float = checked(0.1, number, most=1000)
+    lr_warmup: str = checked("0it", moment)
+    augment: str = checked("none", choose, choices=AUGMENTATIONS)
+    label_smoothing: float = checked(0.0, fraction, zero=True)
+    precision: str = checked("float32", choose, choices=PRECISIONS)
+    evaluate_every: str = checked("100it", moment, zero=False)
 
     def __post_init__(self) -> None:
-        self._become("batch_size", whole("batch_size", self.batch_size, 1))
-        fraction("momentum", self.momentum, zero=True)
-        fraction("label_smoothing", self.label_smoothing, zero=True)
-        choose("precision", self.precision, PRECISIONS)
-        for name in ("lr", "lr_drop_factor", "weight_decay"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value) or value < 0 or (value == 0 and name != "weight_decay"):
-                raise ValueError(f"{name} is {value!r}: it must be a positive number (YAML needs 1.0e-3, not 1e-3)")
-            self._become(name, float(value))
-        for name in ("duration", "lr_warmup", "evaluate_every"):
-            self._become(name, str(Step.parse(getattr(self, name))))
-        if isinstance(self.lr_drops, str):
-            raise ValueError(f"lr_drops is {self.lr_drops!r}: write a list of steps, such as ['0.5run', '0.75run']")
-        if not isinstance(self.nesterov, bool):
-            raise ValueError(f"nesterov is {self.nesterov!r}: it must be true or false")
-        self._become("lr_drops", tuple(str(Step.parse(drop)) for drop in self.lr_drops))
-        if Step.parse(self.duration).unit == "run" or Step.parse(self.duration).amount <= 0:
-            raise ValueError(f"duration is {self.duration!r}: write iterations or epochs, such as '12000it'")
-        if Step.parse(self.evaluate_every).amount <= 0:
-            raise ValueError(f"evaluate_every is {self.evaluate_every!r}: it must be positive")
+        super().__post_init__()
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum:
+            raise ValueError("nesterov is true and momentum is 0: Nesterov's step needs a momentum above 0")
 
     def clock(self, examples: int) -> Clock:
         """The lengths of an epoch and of the run, on a training set of so many examples."""
@@ -186,15 +245,10 @@ class NetworkSpec(Spec):
         ValueError: for a value out of range.
     """
 
-    model: str = "lenet_300_100"
-    model_options: Mapping[str, Any] = field(default_factory=dict)
-    data: DataSpec = DataSpec()
-    train: TrainSpec = TrainSpec()
-    init: str = "own"
+    model: str = checked("lenet_300_100", _model_name)
+    model_options: Mapping[str, Any] = checked({}, mapped, of=plain, like="{'width': 0.5}")
+    data: DataSpec = checked(DataSpec(), nested, kind=DataSpec, shorthand="name")
+    train: TrainSpec = checked(TrainSpec(), nested, kind=TrainSpec)
+    init: str = checked("own", choose, choices=INITS)
 
     __hash__ = Spec.__hash__
-
-    def __post_init__(self) -> None:
-        self._nest("data", DataSpec, shorthand="name")
-        self._nest("train", TrainSpec)
-        self._become("model_options", dict(self.model_options))

@@ -1,12 +1,18 @@
 """Specs of the search for winning tickets: how networks are pruned, and where their weights are rewound to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
-from labkit.names import choose, fraction, whole
+from labkit.lists import mapped
+from labkit.models import INITS
+from labkit.names import choose, fraction, switch, whole
 from labkit.scores import SCORES
-from labkit.specs import NetworkSpec, Spec
-from labkit.steps import Step
+from labkit.specs import NetworkSpec, Spec, checked, nested
+from labkit.steps import moment
+
+MOST_LEVELS = 1000  # by then 1 % a round leaves a weight in 20,000
+_own_rate = partial(fraction, zero=True)
 
 
 @dataclass(frozen=True)
@@ -21,35 +27,28 @@ class PruneSpec(Spec):
         output_rate: the same for the last layer, in [0, 1); None: as the others.
         layer_rates: the same for layers by parameter name, such as {"fc1.weight": 0.3}, in [0, 1).
             With scope "global" all layers compete at `rate`, except those that are left out by a rate of 0.
-        levels: rounds of pruning; level 0 is the dense network, so `levels + 1` networks are trained.
+        levels: rounds of pruning; level 0 is the dense network, so `levels + 1` networks are trained (0: it alone).
+            None: not said; a search wants it said.
         iterative: prune each level from the one before; otherwise all from level 0 (one-shot pruning).
 
     Raises:
         ValueError: for a value out of range.
     """
 
-    score: str = "magnitude"
-    scope: str = "layer"
-    rate: float = 0.2
-    conv_rate: float | None = None
-    output_rate: float | None = None
-    layer_rates: Mapping[str, float] = field(default_factory=dict)
-    levels: int = 0
-    iterative: bool = True
+    score: str = checked("magnitude", choose, choices=SCORES)
+    scope: str = checked("layer", choose, choices=("layer", "global"))
+    rate: float = checked(0.2, fraction)
+    conv_rate: float | None = checked(None, _own_rate)
+    output_rate: float | None = checked(None, _own_rate)
+    layer_rates: Mapping[str, float] = checked({}, mapped, of=_own_rate, like="{'fc1.weight': 0.3}")
+    levels: int | None = checked(None, whole, most=MOST_LEVELS)
+    iterative: bool = checked(True, switch)
 
     __hash__ = Spec.__hash__
 
     def __post_init__(self) -> None:
-        choose("score", self.score, SCORES)
-        choose("scope", self.scope, ["layer", "global"])
-        self._become("levels", whole("levels", self.levels))
-        self._become("rate", fraction("rate", self.rate))
-        for name in ("conv_rate", "output_rate"):
-            if getattr(self, name) is not None:
-                self._become(name, fraction(name, getattr(self, name), zero=True))
-        rates = {name: fraction(f"rate of {name}", rate, zero=True) for name, rate in self.layer_rates.items()}
-        self._become("layer_rates", rates)
-        if self.scope == "global" and any((self.conv_rate, self.output_rate, *rates.values())):
+        super().__post_init__()
+        if self.scope == "global" and any((self.conv_rate, self.output_rate, *self.layer_rates.values())):
             raise ValueError(
                 'with scope "global" all layers compete at one rate; a layer\'s own rate can only be 0 (left out)'
             )
@@ -68,15 +67,13 @@ class TicketSpec(NetworkSpec):
         ValueError: for a value out of range.
     """
 
-    init: str = "glorot_normal"
-    prune: PruneSpec = PruneSpec()
-    rewind: str = "0it"
+    init: str = checked("glorot_normal", choose, choices=INITS)
+    prune: PruneSpec = checked(PruneSpec(), nested, kind=PruneSpec)
+    rewind: str = checked("0it", moment)
 
     __hash__ = Spec.__hash__
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._nest("prune", PruneSpec)
         if self.data.validation == 0:
             raise ValueError("validation is 0: tickets stop early by the validation loss, so some must be held out")
-        self._become("rewind", str(Step.parse(self.rewind)))

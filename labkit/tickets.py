@@ -11,17 +11,20 @@ from torch import Tensor
 from labkit import masks as mask_sets
 from labkit.computation import checked_seeds, compute_all
 from labkit.experiment import Experiment
+from labkit.lists import listed
 from labkit.masks import Masks
-from labkit.names import choose, whole
+from labkit.names import choose, shown, whole
 from labkit.provenance import code_digest
 from labkit.pruning import keep_counts, prune_global, prune_layers, surviving
 from labkit.randomness import generator
 from labkit.runs import Run, Start, States
 from labkit.scores import Evidence, score
+from labkit.specs import nested
 from labkit.ticket_specs import TicketSpec
 from labkit.ticketfile import Ticket
 
 TICKET = "ticket"
+MOST_PER_SEED = 1000
 TITLES = {TICKET: "tickets", "random_reinit": "random reinits", "random_sparse": "random sparse networks"}
 
 
@@ -98,7 +101,12 @@ def find_tickets(spec: TicketSpec, seeds: Iterable[int], *, root: Path | None = 
         OSError: if the run folder cannot be written.
         RuntimeError: if every network diverged.
     """
-    seeds = checked_seeds(seeds)
+    spec, seeds = nested("spec", spec, kind=TicketSpec), checked_seeds(seeds)
+    if spec.prune.levels is None:
+        raise ValueError(
+            "prune.levels is None: say how many rounds to prune, such as prune=PruneSpec(levels=7); 0 trains the dense "
+            "network alone"
+        )
     experiment = Experiment(spec, root)
     levels = range(spec.prune.levels + 1)
     runs = {level: Run(experiment.folder(level, TICKET, seeds), TICKET, level) for level in levels}
@@ -188,22 +196,27 @@ def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Itera
         levels: at which levels of pruning; default all from 1.
 
     Raises:
-        ValueError: for an unknown kind or level.
+        ValueError: for an unknown kind or level, or no level.
     """
+    if not isinstance(trunk, Runs):
+        raise ValueError(f"trunk is {shown(trunk)}: it must be what find_tickets gave")
     control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
     own = control not in BRANCHES.values()
     name = f"{control.__qualname__} {code_digest(control)}" if own else control.__name__
-    wanted = [level for level in trunk.levels if level] if levels is None else list(levels)
+    above = [level for level in trunk.levels if level]
+    wanted = above if levels is None else listed("levels", levels, of=whole, like=str(above))
     for level in wanted:
         choose("level", str(level), map(str, trunk.levels))
-    experiment, copies = trunk.experiment, range(whole("per_seed", per_seed, 1))
+    if not wanted:
+        raise ValueError(f"levels is {wanted}: give at least one of the tickets' levels, {trunk.levels}")
+    experiment, per_seed = trunk.experiment, whole("per_seed", per_seed, 1, MOST_PER_SEED)
     seeds = trunk.runs[0].seeds
     runs = {level: Run(experiment.folder(level, name, seeds, per_seed), name, level) for level in wanted}
 
     def start(level: int) -> Start:
         run = trunk.runs[level]
         alive = _alive(run)
-        replicates = [(run.seeds[n], copy) for n in alive for copy in copies]
+        replicates = [(run.seeds[n], copy) for n in alive for copy in range(per_seed)]
         masks = {key: mask[alive].repeat_interleave(per_seed, 0) for key, mask in run.start()[1].items()}
         return control(experiment, masks, replicates, level)
 

@@ -6,6 +6,7 @@ the trial's number, from the finished trials before it: what it proposes does no
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,12 @@ from filelock import FileLock
 
 from labkit.computation import checked_seeds
 from labkit.experiment import Experiment
-from labkit.names import choose, whole
+from labkit.lists import listed, optional
+from labkit.names import choose, fraction, path, shown, whole
 from labkit.randomness import derive
 from labkit.sparse import SparseRun, train_sparse
 from labkit.sparse_specs import SparseSpec
-from labkit.specs import digest, to_dict
+from labkit.specs import digest, nested, to_dict
 from labkit.store import runs_folder
 from labkit.topology import METHODS
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 RATES = (0.1, 0.6, 0.001)
 PERIODS = (50, 1000, 50)
+MOST_TRIALS = 10_000
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,12 @@ class Space:
     every: tuple[int, int, int] = PERIODS
 
     def __post_init__(self) -> None:
-        for name in ("rate", "every"):
-            low, high, step = (float(value) for value in getattr(self, name))
-            if not (0 < low <= high and step > 0):
-                raise ValueError(f"{name} is {getattr(self, name)}: write lowest, highest, step, all positive")
-        if self.rate[1] >= 1:
-            raise ValueError(f"rate is {self.rate}: the highest must be below 1")
-        object.__setattr__(self, "rate", tuple(map(float, self.rate)))
-        object.__setattr__(self, "every", tuple(whole("every", value, 1) for value in self.every))
+        for name, check in (("rate", fraction), ("every", partial(whole, least=1, most=10**8))):
+            given = getattr(self, name)
+            found = listed(name, given, of=check, like="(0.1, 0.6, 0.001)" if name == "rate" else "(50, 1000, 50)")
+            if len(found) != 3 or found[0] > found[1]:
+                raise ValueError(f"{name} is {shown(given)}: write lowest, highest, step, all positive")
+            object.__setattr__(self, name, tuple(found))
 
     def distributions(self) -> "dict[str, BaseDistribution]":
         """As Optuna has them."""
@@ -156,14 +157,18 @@ def tune(
         root: folder of the runs; default `labkit.store.runs_folder()`.
 
     Raises:
-        ValueError: for a method whose masks do not move, no validation data, or trials below 1.
+        ValueError: for a method whose masks do not move, no validation data, or another argument out of range.
     """
     import optuna
 
+    spec = nested("spec", spec, kind=SparseSpec)
     choose("method", spec.topology.method, METHODS)
     if spec.data.validation == 0:
         raise ValueError("validation is 0: tuning compares trials on validation data, so some must be held out")
-    trials, seeds, space = whole("trials", trials, 1), checked_seeds(seeds), space or Space()
+    trials, seed = whole("trials", trials, 1, MOST_TRIALS), whole("seed", seed)
+    seeds, space, root = checked_seeds(seeds), space or Space(), optional("root", root, of=path)
+    if not isinstance(space, Space):
+        raise ValueError(f"space is {shown(space)}: it must be a Space")
     folder = (root or runs_folder()) / "tuning" / _name(spec, seeds, space, seed)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):

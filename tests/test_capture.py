@@ -23,7 +23,8 @@ from tests.conftest import lenet, lenet_states
 
 ENDLESS = """
 import labkit as lk
-lk.find_tickets(lk.TicketSpec(train=lk.TrainSpec(duration="1000000it", evaluate_every="1000000it")), [0, 1])
+train = lk.TrainSpec(duration="1000000it", evaluate_every="1000000it")
+lk.find_tickets(lk.TicketSpec(train=train, prune=lk.PruneSpec(levels=0)), [0, 1])
 """
 SPEC = TrainSpec(duration="24it", evaluate_every="12it", batch_size=20, optimizer="sgd", lr=0.05, momentum=0.9)
 NETWORKS = {

@@ -6,12 +6,12 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "labkit"
 
 LAYERS = [
-    {"names", "steps", "masks", "schedules", "randomness", "capture", "concurrency"},
-    {"scores", "flops", "chance", "allocation", "tensorfiles", "progress", "device"},
-    {"pruning", "models", "data", "specs", "topology", "claims"},
+    {"names", "masks", "schedules", "randomness", "capture", "concurrency"},
+    {"steps", "lists", "scores", "flops", "chance", "allocation", "tensorfiles", "progress", "device", "optimizers"},
+    {"pruning", "models", "data", "topology", "claims"},
+    {"specs"},
     {
         "geometry",
-        "optimizers",
         "kernels",
         "store",
         "provenance",

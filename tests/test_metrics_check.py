@@ -96,7 +96,7 @@ def test_accuracy_at_fractions_by_hand():
     assert table["accuracy_at_0.666667_of_run"].tolist() == [0.6, 0.7], "27 is not evaluated: 20 is the last before"
     assert table["accuracy_at_1_of_run"].equals(table["accuracy_at_end"].rename("accuracy_at_1_of_run"))
     assert table["early_stop_iteration"].tolist() == [20, 20], "the outcomes are in it too"
-    with pytest.raises(ValueError, match="fraction 1.5 of the run: it must lie in"):
+    with pytest.raises(ValueError, match=r"fractions\[0\] is 1.5: it must lie in"):
         metrics.at_fractions(pd.DataFrame(rows), [1.5])
     late = [row for row in rows if row["level"] == 0 or row["iteration"] >= 20]
     with pytest.raises(ValueError, match="not evaluated up to 0.25 of the run"):

@@ -125,8 +125,10 @@ def test_unknown_model_names_the_nearest():
         models.build("lenet300_100")
     with pytest.raises(ValueError, match="cannot be imported"):
         models.build("no_such_module:net")
-    with pytest.raises(ValueError, match="does not take the options"):
+    with pytest.raises(ValueError, match="unknown option of model .lenet_300_100. .width.: There are: activation"):
         models.build("lenet_300_100", {"width": 3})
+    with pytest.raises(ValueError, match="does not take the options"):
+        models.build("torch.nn:Flatten", {"width": 3})
 
 
 def test_building_leaves_the_ambient_generator_alone():

@@ -61,7 +61,8 @@ def test_progress_is_one_line_in_a_notebook_and_interrupting_loses_little(tmp_pa
     monkeypatch.setenv("LABKIT_RUNS", str(tmp_path / "runs"))
     work = (
         "import labkit as lk, labkit.progress\n"
-        "spec = lk.TicketSpec(train=lk.TrainSpec(duration='1500it', evaluate_every='100it'))\n"
+        "train = lk.TrainSpec(duration='1500it', evaluate_every='100it')\n"
+        "spec = lk.TicketSpec(train=train, prune=lk.PruneSpec(levels=0))\n"
     )
     stop = "import _thread, threading\nthreading.Timer(2.0, _thread.interrupt_main).start()\n"
     cells = [work, stop + "try:\n    lk.find_tickets(spec, [0, 1])\nexcept KeyboardInterrupt:\n    print('stopped')"]

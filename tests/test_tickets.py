@@ -94,7 +94,7 @@ def test_rewinding_to_a_later_step(runs):  # pitfall 20
     trunk = lk.find_tickets(spec, [0])
     k = round(1198 / 60)
     assert trunk.experiment.rewind == k and trunk.runs[1].result["begin"] == k
-    until_k = lk.find_tickets(lk.TicketSpec(train=lk.TrainSpec(duration=f"{k}it", evaluate_every="20it")), [0])
+    until_k = lk.find_tickets(small_spec(levels=0, duration=f"{k}it"), [0])
     at_k, _ = until_k.runs[0].final()
     states, mask = trunk.runs[1].start()
     for name, state in states.items():
@@ -129,7 +129,7 @@ def test_rewinding_brings_back_batch_norm_too(runs, tmp_path, monkeypatch):  # p
     monkeypatch.syspath_prepend(tmp_path)
     spec = lk.TicketSpec(model="normed:net", train=small_spec().train, prune=lk.PruneSpec(levels=1), rewind="7it")
     trunk = lk.find_tickets(spec, [0])
-    seven = lk.TicketSpec(model="normed:net", train=lk.TrainSpec(duration="7it", evaluate_every="20it"))
+    seven = small_spec(levels=0, duration="7it", model="normed:net")
     at_seven, _ = lk.find_tickets(seven, [0]).runs[0].final()
     states, mask = trunk.runs[1].start()
     assert set(mask) == {"1.weight", "4.weight"} and states["2.num_batches_tracked"].item() == 7
@@ -222,7 +222,7 @@ def test_a_diverging_seed_is_named_and_the_others_go_on(runs, monkeypatch):
 
 
 def test_all_seeds_diverging_is_an_error(runs):
-    spec = lk.TicketSpec(train=lk.TrainSpec(optimizer="sgd", lr=1e30, duration="20it"), prune=lk.PruneSpec(levels=1))
+    spec = lk.TicketSpec(train=lk.TrainSpec(optimizer="sgd", lr=1000, duration="20it"), prune=lk.PruneSpec(levels=1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(RuntimeError, match="every network of ticket diverged at level 0"):
@@ -239,7 +239,7 @@ def test_all_seeds_diverging_is_an_error(runs):
         ({"train": {"batch_size": 1199}}, [0], "batch_size is 1199, and there are 1198 training examples"),
         ({}, [0, 0], "each once"),
         ({}, [], "at least one"),
-        ({}, [-1], "a seed is -1"),
+        ({}, [-1], r"seeds\[0\] is -1"),
         ({"model": "torch.nn:Identity"}, [0], "outputs; digits has 10 classes|no linear"),
     ],
 )

@@ -87,8 +87,8 @@ def test_trials_lie_in_the_space_and_a_seed_is_another_tuning():
     ("space", "message"),
     [
         ({"rate": (0.6, 0.1, 0.01)}, "rate is"),
-        ({"rate": (0.1, 1.0, 0.1)}, "below 1"),
-        ({"every": (0, 10, 2)}, "every is"),
+        ({"rate": (0.1, 1.0, 0.1)}, "rate.1. is 1.0: it must lie in"),
+        ({"every": (0, 10, 2)}, "every.0. is 0"),
     ],
 )
 def test_an_impossible_space_is_refused(space, message):

@@ -1,8 +1,12 @@
 """Data sets as tensors: `load(name)` gives splits, normalisation and seeded batches."""
 
+from functools import partial
+
 from labkit.data.augment import AUGMENTATIONS
 from labkit.data.dataset import NORMALISATIONS, BatchOrder, DataSet, make
 from labkit.data.sources import DOWNLOADED, EMBEDDED, arrays, folder, is_own
+from labkit.lists import listed, optional
+from labkit.names import shown, text, whole
 
 __all__ = [
     "AUGMENTATIONS",
@@ -39,4 +43,12 @@ def load(
         ValueError: for unknown names, damaged files, or sizes that the data cannot give.
         FileNotFoundError: if the data is not here and cannot be downloaded.
     """
-    return make(name, arrays(name), normalisation=normalisation, shape=shape, validation=validation, train=train)
+    count = partial(whole, most=10**9)
+    validation = optional("validation", validation, of=count)
+    train = optional("train", train, of=partial(count, least=1))
+    if shape is not None:
+        channels, *size = listed("shape", shape, of=partial(whole, least=1, most=4096), like="(1, 28, 28)")
+        if channels not in (1, 3) or len(size) != 2:
+            raise ValueError(f"shape is {shown(shape)}: write 1 or 3 channels, height and width, such as (1, 28, 28)")
+    found = arrays(text("name", name))
+    return make(name, found, normalisation=normalisation, shape=shape, validation=validation, train=train)

@@ -1,6 +1,7 @@
 """Networks, which of their parameters can be pruned, and how they are initialised. One family a file."""
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,8 @@ def build(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) ->
         ValueError: for an unknown model or an option it does not take.
     """
     function = builder(name)
+    for option in options or {} if name in MODELS else {}:
+        choose(f"option of model {name!r}", option, inspect.signature(function).parameters)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "build"))
         try:

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from labkit.models.layers import check_dropout, scaled
+from labkit.models.layers import check_classes, check_dropout, scaled
+from labkit.names import whole
 
 
 class ConvNet(nn.Module):
@@ -18,7 +19,7 @@ class ConvNet(nn.Module):
         dropout: probability of dropping a unit of the two hidden fully connected layers.
 
     Raises:
-        ValueError: for a width or dropout out of range.
+        ValueError: for a number of pairs or classes, a width or a dropout out of range.
     """
 
     input_shape = (3, 32, 32)
@@ -27,7 +28,7 @@ class ConvNet(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
-        for pair in range(pairs):
+        for pair in range(whole("pairs", pairs, 1, 3)):
             after = scaled(64 * 2**pair, width)
             layers += [nn.Conv2d(channels, after, 3, padding=1), nn.ReLU()]
             layers += [nn.Conv2d(after, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
@@ -37,7 +38,7 @@ class ConvNet(nn.Module):
         drop = [nn.Dropout(dropout)] if check_dropout(dropout) else []
         self.classifier = nn.Sequential(
             nn.Flatten(), nn.Linear(channels * side * side, hidden), nn.ReLU(), *drop,
-            nn.Linear(hidden, hidden), nn.ReLU(), *drop, nn.Linear(hidden, classes),
+            nn.Linear(hidden, hidden), nn.ReLU(), *drop, nn.Linear(hidden, check_classes(classes)),
         )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,18 +2,25 @@
 
 from torch import nn
 
-from labkit.names import fraction
+from labkit.names import fraction, number, whole
 
 
 def scaled(channels: int, width: float) -> int:
     """Channels of a layer of a network `width` times as wide, at least one.
 
     Raises:
-        ValueError: if the width is not a positive number.
+        ValueError: if the width is not a positive number of at most 64; 1.0 is the published network.
     """
-    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 64:
-        raise ValueError(f"width is {width!r}: it must be a positive number; 1.0 is the published network")
-    return max(1, round(channels * width))
+    return max(1, round(channels * number("width", width, most=64)))
+
+
+def check_classes(classes: int) -> int:
+    """Return a number of outputs.
+
+    Raises:
+        ValueError: if it is not a whole number from 1 to 100,000.
+    """
+    return whole("classes", classes, 1, 100_000)
 
 
 def check_dropout(dropout: float) -> float:

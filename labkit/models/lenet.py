@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from labkit.models.layers import check_classes
 from labkit.names import choose
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
@@ -15,7 +16,7 @@ class LeNet300100(nn.Module):
         classes: outputs.
 
     Raises:
-        ValueError: for an unknown activation.
+        ValueError: for an unknown activation, or a number of classes out of range.
     """
 
     input_shape = (1, 28, 28)
@@ -25,7 +26,7 @@ class LeNet300100(nn.Module):
         self.act = ACTIVATIONS[choose("activation", activation, ACTIVATIONS)]()
         self.fc1 = nn.Linear(784, 300)
         self.fc2 = nn.Linear(300, 100)
-        self.fc3 = nn.Linear(100, classes)
+        self.fc3 = nn.Linear(100, check_classes(classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, 1, 28, 28)."""

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from labkit.models.layers import scaled
+from labkit.models.layers import check_classes, scaled
 
 
 class Block(nn.Module):
@@ -35,7 +35,7 @@ class ResNet20(nn.Module):
         width: multiplies all channels.
 
     Raises:
-        ValueError: for a width out of range.
+        ValueError: for a width or a number of classes out of range.
     """
 
     input_shape = (3, 32, 32)
@@ -51,7 +51,7 @@ class ResNet20(nn.Module):
                 blocks.append(Block(channels, after, 2 if stage and not n else 1))
                 channels = after
         self.blocks = nn.Sequential(*blocks)
-        self.classifier = nn.Linear(channels, classes)
+        self.classifier = nn.Linear(channels, check_classes(classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, 3, 32, 32)."""

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from labkit.models.layers import fan_out_normal, scaled
+from labkit.models.layers import check_classes, fan_out_normal, scaled
+from labkit.names import switch
 
 _EXPANSION = 4  # channels out of a block / channels of its 3x3 convolution
 
@@ -47,7 +48,7 @@ class ResNet50(nn.Module):
             (Goyal et al. 2017); on in the RigL papers.
 
     Raises:
-        ValueError: for a width out of range.
+        ValueError: for a width or a number of classes out of range, or a switch that is neither true nor false.
     """
 
     input_shape = (3, 32, 32)
@@ -63,9 +64,9 @@ class ResNet50(nn.Module):
                 blocks.append(Bottleneck(channels, middle, 2 if stage and not n else 1))
                 channels = _EXPANSION * middle
         self.blocks = nn.Sequential(*blocks)
-        self.classifier = nn.Linear(channels, classes)
+        self.classifier = nn.Linear(channels, check_classes(classes))
         fan_out_normal(self)
-        if zero_last_norm:
+        if switch("zero_last_norm", zero_last_norm):
             for block in blocks:
                 nn.init.zeros_(block.norm3.weight)
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from labkit.models.layers import scaled
+from labkit.models.layers import check_classes, scaled
 
 _BLOCKS = (2, 2, 4, 4, 4)  # convolutions a block
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -18,7 +18,7 @@ class VGG19(nn.Module):
         width: multiplies all channels.
 
     Raises:
-        ValueError: for a width out of range.
+        ValueError: for a width or a number of classes out of range.
     """
 
     input_shape = (3, 32, 32)
@@ -34,7 +34,7 @@ class VGG19(nn.Module):
                 layers += [nn.Conv2d(channels, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
                 channels = after
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Linear(channels, classes)
+        self.classifier = nn.Linear(channels, check_classes(classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, 3, 32, 32)."""

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from labkit.models.layers import check_dropout, fan_out_normal, scaled
+from labkit.models.layers import check_classes, check_dropout, fan_out_normal, scaled
+from labkit.names import whole
 
 
 class PreActivationBlock(nn.Module):
@@ -41,15 +42,16 @@ class WideResNet(nn.Module):
         dropout: probability of dropping a unit between the convolutions of a block; 0.3 in Sundar & Dwaraknath 2021.
 
     Raises:
-        ValueError: for a depth that is not 6 n + 4, or a width or dropout out of range.
+        ValueError: for a depth that is not 6 n + 4, or a number out of range.
     """
 
     input_shape = (3, 32, 32)
 
     def __init__(self, depth: int, widening: int, classes: int = 10, width: float = 1.0, dropout: float = 0.0):
         super().__init__()
-        if depth < 10 or depth % 6 != 4:
+        if whole("depth", depth, 10, 1000) % 6 != 4:
             raise ValueError(f"depth is {depth}: it must be 10, 16, 22, 28, ... (6 n + 4)")
+        widening = whole("widening", widening, 1, 64)
         channels, dropout = scaled(16, width), check_dropout(dropout)
         self.stem = nn.Conv2d(3, channels, 3, padding=1, bias=False)
         blocks = []
@@ -60,7 +62,7 @@ class WideResNet(nn.Module):
                 channels = after
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.BatchNorm2d(channels)
-        self.classifier = nn.Linear(channels, classes)
+        self.classifier = nn.Linear(channels, check_classes(classes))
         fan_out_normal(self)
 
     def forward(self, images: Tensor) -> Tensor:
