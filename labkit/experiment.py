@@ -5,14 +5,14 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from labkit import data, derivatives, flops, geometry, models, provenance, tensorfiles
+from labkit import data, derivatives, geometry, models, provenance, revisions, tensorfiles
 from labkit.data import DataSet
 from labkit.device import device
 from labkit.dynamics import Dynamics
@@ -20,7 +20,7 @@ from labkit.names import choose
 from labkit.population import Captures, Population
 from labkit.randomness import generator
 from labkit.runs import Run, Start, States
-from labkit.scores import Evidence
+from labkit.scores import Evidence, score
 from labkit.sparse_specs import SparseSpec
 from labkit.specs import digest, to_dict
 from labkit.store import RunFolder
@@ -41,7 +41,7 @@ class Experiment:
     """
 
     def __init__(self, spec: TicketSpec | SparseSpec, root: Path | None = None):
-        choose("init", spec.init, models.INITS)
+        init = choose("init", spec.initialisation, models.INITS)
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
         self.device = device()
@@ -52,14 +52,18 @@ class Experiment:
         if "classes" in defaults:
             self.options.setdefault("classes", len(self.data.classes))
         given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
-        self.spec: Any = replace(spec, model_options=given)
+        self.spec: Any = replace(spec, model_options=given, init=init)
         self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
         self.root = root  # an option at its default is not in the hash
         network = self.model()
         self._try(network)
         self.prunable = models.prunable(network)
         if not self.prunable:
-            raise ValueError(f"model {spec.model!r} has no linear or convolution layer to prune")
+            raise ValueError(f"model {spec.model!r} has no linear, convolution or attention layer to prune")
+        self.layers = geometry.layers(network, self.data.shape)  # as FLOPs see them
+        if others := models.left_out(network):
+            _tell_left_out(spec.model, tuple(others))
+        self._revised = revisions.of_model(network)
         self.output = models.output_layer(network)
         weights = network.state_dict()
         self.convolutions = {name for name in self.prunable if weights[name].ndim > 2}
@@ -67,6 +71,8 @@ class Experiment:
         self.sizes = {name: weights[name].numel() for name in self.prunable}
         for name in spec.prune.layer_rates if isinstance(spec, TicketSpec) else ():
             choose("prunable layer", name, self.prunable)
+        if self._own_model and isinstance(spec, TicketSpec) and spec.prune.levels:  # what it cannot do it says now
+            score(spec.prune.score, self.evidence(weights, seed=0, level=0, examples=2))
         self.clock = spec.train.clock(self.data.size("train"))
         self.dynamics = Dynamics(spec.topology, self.clock) if isinstance(spec, SparseSpec) else None
         rewind = spec.rewind if isinstance(spec, TicketSpec) else "0it"
@@ -89,11 +95,6 @@ class Experiment:
         """Of a run."""
         return self.clock.run
 
-    @cached_property
-    def layers(self) -> Mapping[str, flops.Layer]:
-        """The network's layers as FLOPs see them."""
-        return geometry.layers(self.model(), self.data.shape)
-
     def model(self) -> nn.Module:
         """A network of the spec's architecture."""
         return models.build(self.spec.model, self.options)
@@ -103,7 +104,7 @@ class Experiment:
         seeds = [(seed, f"{purpose}/{copy}") for seed, copy in replicates]
         return models.initial_states(self.spec.model, self.options, self.spec.init, seeds)
 
-    def evidence(self, states: Mapping[str, Tensor], seed: int, level: int) -> Evidence:
+    def evidence(self, states: Mapping[str, Tensor], seed: int, level: int, examples: int = SCORE_EXAMPLES) -> Evidence:
         """What a pruning criterion may look at: a trained network, and derivatives on 256 training examples."""
         rng = generator(seed, "score", level)
 
@@ -111,7 +112,7 @@ class Experiment:
             network = self.model()
             network.load_state_dict(dict(states))
             order = torch.randperm(self.data.size("train"), generator=generator(seed, "score examples", level))
-            batch = self.data.inputs("train", order[:SCORE_EXAMPLES])
+            batch = self.data.inputs("train", order[:examples])
             return derivative(network, *(batch if labels else batch[:1]))
 
         return Evidence(
@@ -127,6 +128,8 @@ class Experiment:
         if isinstance(spec, TicketSpec):
             prune = replace(spec.prune, levels=level) if level else PruneSpec()  # dense: whatever follows
             spec, kind = replace(spec, prune=prune), {}
+        if spec.init == spec.kit_init:
+            spec = replace(spec, init="default")
         if data.is_own(spec.data.name):  # wherever the files lie: the digest says what is in them
             spec = replace(spec, data=replace(spec.data, name="own"))
         identity = {
@@ -138,6 +141,8 @@ class Experiment:
             "copies": copies,
             **kind,
         }
+        if revised := self._revised + revisions.of_branch(spec, branch):
+            identity["revised"] = revised
         if self._own_model:
             identity["model_code"] = provenance.code_digest(models.builder(spec.model))
         return RunFolder(identity, self.root)
@@ -233,6 +238,15 @@ class Experiment:
                 f"model {self.spec.model!r} gives {tuple(logits.shape[1:])} outputs; {self.data.name} has "
                 f"{len(self.data.classes)} classes"
             )
+
+
+@cache  # said once
+def _tell_left_out(model: str, names: Sequence[str]) -> None:
+    warnings.warn(
+        f"model {model!r}: {', '.join(names)} will not be pruned, and are in no count of weights or FLOPs: "
+        "only weights of linear, convolution and attention layers are",
+        stacklevel=4,
+    )
 
 
 def _about(replicate: Mapping[str, Any]) -> dict[str, Any]:

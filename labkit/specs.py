@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 
@@ -180,19 +180,29 @@ class NetworkSpec(Spec):
         model_options: keyword arguments of the model.
         data: a `DataSpec`, or just the name of a data set.
         train: a `TrainSpec`.
-        init: a name of `labkit.models.INITS`.
+        init: a name of `labkit.models.INITS`, or "default": your own model's own; of the kit's networks "glorot_normal"
+            for tickets, else their own.
 
     Raises:
         ValueError: for a value out of range.
     """
 
+    kit_init: ClassVar[str] = "own"
+
     model: str = "lenet_300_100"
     model_options: Mapping[str, Any] = field(default_factory=dict)
     data: DataSpec = DataSpec()
     train: TrainSpec = TrainSpec()
-    init: str = "own"
+    init: str = "default"
 
     __hash__ = Spec.__hash__
+
+    @property
+    def initialisation(self) -> str:
+        """The initialisation that `init` means."""
+        if self.init != "default":
+            return self.init
+        return "own" if ":" in self.model else self.kit_init
 
     def __post_init__(self) -> None:
         self._nest("data", DataSpec, shorthand="name")

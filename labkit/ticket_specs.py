@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from labkit.names import choose, fraction, whole
 from labkit.scores import SCORES
 from labkit.specs import NetworkSpec, Spec
 from labkit.steps import Step
+
+TICKET = "ticket"  # the branch of the tickets themselves; all others are controls
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class TicketSpec(NetworkSpec):
         ValueError: for a value out of range.
     """
 
-    init: str = "glorot_normal"
+    kit_init: ClassVar[str] = "glorot_normal"  # LTH, Figure 2
+
     prune: PruneSpec = PruneSpec()
     rewind: str = "0it"
 
