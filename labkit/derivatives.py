@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from labkit.models import prunable
+
 
 def gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Gradient of the mean cross-entropy with respect to every parameter, in evaluation mode."""
@@ -32,10 +34,18 @@ def curvature(model: nn.Module, inputs: Tensor, chunk: int = 32) -> dict[str, Te
         name -> tensor of the weight's shape, for the weights of those layers.
 
     Raises:
-        ValueError: for a layer that is used twice, or a grouped convolution.
+        ValueError: for another prunable layer (attention, a transposed or 1-d or 3-d convolution), a layer that is used
+            twice, or a grouped convolution.
     """
     model.eval()
-    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+    known = {
+        f"{name}.weight".lstrip("."): (name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+    }
+    if others := [weight for weight in prunable(model) if weight not in known]:
+        raise ValueError(f"{', '.join(others)}: only linear and 2-d convolution layers have a curvature here")
+    layers = dict(known[weight] for weight in prunable(model))
     total = {name: torch.zeros_like(layer.weight) for name, layer in layers.items()}
     passed: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -53,6 +63,10 @@ def curvature(model: nn.Module, inputs: Tensor, chunk: int = 32) -> dict[str, Te
             passed.clear()
             log_p = model(part).log_softmax(1)  # (B, classes)
             probability = log_p.detach().exp()
+            if unseen := [name for name in layers if name not in passed]:
+                raise ValueError(
+                    f"layer {unseen[0]} is not called in the forward pass: its curvature is not known here"
+                )
             outputs = [passed[name][1] for name in layers]
             for target in range(log_p.shape[1]):
                 slopes = torch.autograd.grad(log_p[:, target].sum(), outputs, retain_graph=True)

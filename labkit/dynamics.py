@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from labkit import topology
+from labkit.optimizers import momentum
 from labkit.population import Population
 from labkit.pruning import prune_global
 from labkit.randomness import generator
 from labkit.schedules import cosine, cubic
 from labkit.sparse_specs import FIXED, GRADUAL, TopologySpec
 from labkit.steps import Clock
-
-MOMENTUM = ("momentum_buffer", "exp_avg")
 
 
 def moments(every: int, begin: int, until: int) -> list[int]:
@@ -74,11 +73,9 @@ class Dynamics:
             pruned = prune_global(masks, {name: weight.abs() for name, weight in weights.items()}, keep)
             moved = {name: (mask, torch.zeros_like(mask)) for name, mask in pruned.items()}
         else:
-            slot = next((population.slots[name] for name in MOMENTUM if name in population.slots), {})
             moved = topology.update(
                 topology.METHODS[self.spec.method], self.drop_fraction(step), weights, masks, gradients,
-                {name: slot[name][index] for name in masks if name in slot}, generator(seed, "grow", step),
-                regrow=self.spec.regrow,
+                momentum(population.slots, index), generator(seed, "grow", step), regrow=self.spec.regrow,
             )  # fmt: skip
         population.rewire(index, moved, reset_regrown=self.spec.reset_regrown)
         return result

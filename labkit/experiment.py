@@ -5,14 +5,14 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from labkit import data, derivatives, flops, geometry, identity, models, provenance, tensorfiles
+from labkit import data, derivatives, geometry, identity, models, provenance, revisions, tensorfiles
 from labkit.data import DataSet
 from labkit.device import device
 from labkit.dynamics import Dynamics
@@ -21,7 +21,7 @@ from labkit.names import choose, path, shown
 from labkit.population import Captures, Population
 from labkit.randomness import generator
 from labkit.runs import Run, Start, States
-from labkit.scores import Evidence
+from labkit.scores import Evidence, score
 from labkit.sparse_specs import SparseSpec
 from labkit.specs import digest, to_dict
 from labkit.store import RunFolder
@@ -46,7 +46,6 @@ class Experiment:
     def __init__(self, spec: TicketSpec | SparseSpec, root: Path | None = None):
         if not isinstance(spec, TicketSpec | SparseSpec):
             raise ValueError(f"spec is {shown(spec)}: it must be a TicketSpec or a SparseSpec")
-        choose("init", spec.init, models.INITS)
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
         self.device = device()
@@ -58,7 +57,7 @@ class Experiment:
             self.options.setdefault("classes", len(self.data.classes))
         given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
         self.all_options = identity.plain({k: v for k, v in defaults.items() if v is not NO_DEFAULT} | self.options)
-        self.spec: Any = replace(spec, model_options=given)
+        self.spec: Any = replace(spec, model_options=given, init=spec.initialisation)
         self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
         self.root = optional("root", root, of=path)  # an option at its default is not in the hash
         network = self.model()
@@ -67,7 +66,11 @@ class Experiment:
         self._architecture = identity.architecture(network, None if self._own_model else logits)
         self.prunable = models.prunable(network)
         if not self.prunable:
-            raise ValueError(f"model {spec.model!r} has no linear or convolution layer to prune")
+            raise ValueError(f"model {spec.model!r} has no linear, convolution or attention layer to prune")
+        self.layers = geometry.layers(network, self.data.shape)  # as FLOPs see them
+        if others := models.left_out(network):
+            _tell_left_out(spec.model, tuple(others))
+        self._revised = revisions.of_model(network)
         self.output = models.output_layer(network)
         weights = network.state_dict()
         self.convolutions = {name for name in self.prunable if weights[name].ndim > 2}
@@ -78,6 +81,8 @@ class Experiment:
         if spec.train.batch_size > (examples := self.data.size("train")):
             raise ValueError(f"batch_size is {spec.train.batch_size}, and there are {examples} training examples")
         self.clock = spec.train.clock(examples)
+        if self._own_model and isinstance(spec, TicketSpec) and spec.prune.levels:  # what it cannot do it says now
+            score(spec.prune.score, self.evidence(weights, seed=0, level=0, examples=2))
         self.dynamics = Dynamics(spec.topology, self.clock) if isinstance(spec, SparseSpec) else None
         rewind = spec.rewind if isinstance(spec, TicketSpec) else "0it"
         self.rewind = self.clock.iterations(rewind)
@@ -99,11 +104,6 @@ class Experiment:
         """Of a run."""
         return self.clock.run
 
-    @cached_property
-    def layers(self) -> Mapping[str, flops.Layer]:
-        """The network's layers as FLOPs see them."""
-        return geometry.layers(self.model(), self.data.shape)
-
     def model(self) -> nn.Module:
         """A network of the spec's architecture."""
         return models.build(self.spec.model, self.options)
@@ -113,7 +113,7 @@ class Experiment:
         seeds = [(seed, f"{purpose}/{copy}") for seed, copy in replicates]
         return models.initial_states(self.spec.model, self.options, self.spec.init, seeds)
 
-    def evidence(self, states: Mapping[str, Tensor], seed: int, level: int) -> Evidence:
+    def evidence(self, states: Mapping[str, Tensor], seed: int, level: int, examples: int = SCORE_EXAMPLES) -> Evidence:
         """What a pruning criterion may look at: a trained network, and derivatives on 256 training examples."""
         rng = generator(seed, "score", level)
 
@@ -121,7 +121,7 @@ class Experiment:
             network = self.model()
             network.load_state_dict(dict(states))
             order = torch.randperm(self.data.size("train"), generator=generator(seed, "score examples", level))
-            batch = self.data.inputs("train", order[:SCORE_EXAMPLES])
+            batch = self.data.inputs("train", order[:examples])
             return derivative(network, *(batch if labels else batch[:1]))
 
         return Evidence(
@@ -144,6 +144,8 @@ class Experiment:
             "copies": copies,
             **({} if isinstance(self.spec, TicketSpec) else {"kind": "sparse"}),
         }
+        if revised := self._revised + revisions.of_branch(self.spec, branch):
+            what["revised"] = revised
         if self._own_model:
             what["model_code"] = provenance.code_digest(models.builder(self.spec.model))
         values = identity.resolved(self.spec, level, self.all_options, self._architecture)
@@ -242,6 +244,15 @@ class Experiment:
                 f"{len(self.data.classes)} classes"
             )
         return logits
+
+
+@cache  # said once
+def _tell_left_out(model: str, names: Sequence[str]) -> None:
+    warnings.warn(
+        f"model {model!r}: {', '.join(names)} will not be pruned, and are in no count of weights or FLOPs: "
+        "only weights of linear, convolution and attention layers are",
+        stacklevel=4,
+    )
 
 
 def _about(replicate: Mapping[str, Any]) -> dict[str, Any]:

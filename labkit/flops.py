@@ -1,8 +1,9 @@
 """FLOPs from layer shapes and densities; a multiply-accumulate (MAC) is two FLOPs.
 
-Only weights of convolution and linear layers count: not biases, norms, activations or optimisers, and padding counts
-like any pixel. A weight does one MAC an output position, and none where it is masked, so a layer costs
-2 * density * weights * positions an example. A backward pass costs two forward passes: one for the gradient of the
+Only weights of convolution, linear and attention layers count: not biases, norms, activations or optimisers, nor the
+products of activations with each other inside attention, which no mask makes cheaper; padding counts like any pixel. A
+weight does one MAC an output position, and none where it is masked, so a layer costs 2 * density * weights * positions
+an example. A backward pass costs two forward passes: one for the gradient of the
 activations, one for the gradient of the weights (Evci et al. 2020, "Rigging the Lottery", section 4 and appendix H;
 the counts of Sundar & Dwaraknath 2021). All results are FLOPs per example.
 """
@@ -19,12 +20,14 @@ class Layer:
     """What the cost of a layer depends on.
 
     Attributes:
-        shape: of the weight: (out, in / groups, *kernel), or (out, in) for a linear layer.
-        positions: output pixels an example; 1 for a linear layer on a vector.
+        shape: of the weight: (out, in / groups, *kernel), or (out, in) for a linear layer; (in, out / groups, *kernel)
+            for a transposed convolution.
+        positions: output pixels an example (of a transposed convolution input pixels); 1 for a linear layer on a
+            vector; of attention's joint projection the mean number of queries, keys and values.
     """
 
     shape: tuple[int, ...]
-    positions: int = 1
+    positions: int | float = 1
 
     @property
     def weights(self) -> int:
@@ -34,7 +37,7 @@ class Layer:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the dense layer, an example."""
-        return self.weights * self.positions
+        return round(self.weights * self.positions)
 
 
 def linear(inputs: int, outputs: int) -> Layer:

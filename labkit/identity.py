@@ -28,6 +28,8 @@ def of_level(spec: TicketSpec | SparseSpec, level: int) -> dict[str, Any]:
     if isinstance(spec, TicketSpec):
         spec = replace(spec, prune=replace(spec.prune, levels=level) if level else PruneSpec())
     values = to_dict(spec)
+    if spec.init == spec.kit_init:
+        values.pop("init", None)
     if data.is_own(spec.data.name):
         values["data"]["name"] = "own"
     return values

@@ -15,8 +15,8 @@ from labkit.claims import AtLeast, AtMost
 from labkit.experiment import Experiment
 from labkit.lists import listed
 from labkit.pruning import keep_counts, surviving
-from labkit.ticket_specs import TicketSpec
-from labkit.tickets import TICKET, Runs, rates
+from labkit.ticket_specs import TICKET, TicketSpec
+from labkit.tickets import Runs, rates
 
 NETWORK = ["branch", "level", "seed", "copy"]
 

@@ -63,6 +63,25 @@ def _laid_out(gradients: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
     ]
 
 
+def momentum(slots: Mapping[str, Mapping[str, Tensor]], index: int) -> dict[str, Tensor]:
+    """What the weights of a replicate keep moving along, for growth and redistribution by momentum.
+
+    SGD: the momentum buffer. Adam: exp_avg / (sqrt(exp_avg_sq) + 1e-8), without bias correction, as in the code of
+    Dettmers & Zettlemoyer 2019 and of Sundar & Dwaraknath 2021; a weight that never had a gradient has 0.
+
+    Args:
+        slots: slot -> parameter -> a stack (R, *shape).
+        index: which replicate.
+
+    Returns:
+        parameter -> tensor; empty for an optimiser that keeps no momentum.
+    """
+    if "exp_avg" in slots:
+        squares = slots["exp_avg_sq"]
+        return {name: mean[index] / (squares[name][index].sqrt() + 1e-8) for name, mean in slots["exp_avg"].items()}
+    return {name: buffer[index] for name, buffer in slots.get("momentum_buffer", {}).items()}
+
+
 OPTIMIZERS: dict[str, Update] = {"adam": adam, "sgd": sgd}
 
 

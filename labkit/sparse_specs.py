@@ -62,6 +62,7 @@ class SparseSpec(NetworkSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         method = METHODS.get(self.topology.method)
-        by_momentum = method is not None and "momentum" in (method.grow, method.redistribute)
-        if by_momentum and self.train.optimizer == "sgd" and not self.train.momentum:
-            raise ValueError(f"{self.topology.method} needs a momentum above 0: it looks at the momentum of weights")
+        if method and method.by_momentum and self.train.optimizer == "sgd" and not self.train.momentum:
+            raise ValueError(
+                f"{self.topology.method} needs a momentum above 0, or Adam: it looks at the momentum of weights"
+            )

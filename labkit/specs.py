@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import yaml
 
@@ -239,16 +239,26 @@ class NetworkSpec(Spec):
         model_options: keyword arguments of the model.
         data: a `DataSpec`, or just the name of a data set.
         train: a `TrainSpec`.
-        init: a name of `labkit.models.INITS`.
+        init: a name of `labkit.models.INITS`, or "default": your own model's own; of the kit's networks "glorot_normal"
+            for tickets, else their own.
 
     Raises:
         ValueError: for a value out of range.
     """
 
+    kit_init: ClassVar[str] = "own"
+
     model: str = checked("lenet_300_100", _model_name)
     model_options: Mapping[str, Any] = checked({}, mapped, of=plain, like="{'width': 0.5}")
     data: DataSpec = checked(DataSpec(), nested, kind=DataSpec, shorthand="name")
     train: TrainSpec = checked(TrainSpec(), nested, kind=TrainSpec)
-    init: str = checked("own", choose, choices=INITS)
+    init: str = checked("default", choose, choices=["default", *INITS])
 
     __hash__ = Spec.__hash__
+
+    @property
+    def initialisation(self) -> str:
+        """The initialisation that `init` means."""
+        if self.init != "default":
+            return self.init
+        return "own" if ":" in self.model else self.kit_init

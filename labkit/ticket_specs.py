@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from labkit.lists import mapped
-from labkit.models import INITS
 from labkit.names import choose, fraction, switch, whole
 from labkit.scores import SCORES
 from labkit.specs import NetworkSpec, Spec, checked, nested
@@ -13,6 +13,8 @@ from labkit.steps import moment
 
 MOST_LEVELS = 1000  # by then 1 % a round leaves a weight in 20,000
 _own_rate = partial(fraction, zero=True)
+
+TICKET = "ticket"  # the branch of the tickets themselves; all others are controls
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class TicketSpec(NetworkSpec):
         ValueError: for a value out of range.
     """
 
-    init: str = checked("glorot_normal", choose, choices=INITS)
+    kit_init: ClassVar[str] = "glorot_normal"  # LTH, Figure 2
+
     prune: PruneSpec = checked(PruneSpec(), nested, kind=PruneSpec)
     rewind: str = checked("0it", moment)
 

@@ -20,10 +20,9 @@ from labkit.randomness import generator
 from labkit.runs import Run, Start, States
 from labkit.scores import Evidence, score
 from labkit.specs import nested
-from labkit.ticket_specs import TicketSpec
+from labkit.ticket_specs import TICKET, TicketSpec
 from labkit.ticketfile import Ticket
 
-TICKET = "ticket"
 MOST_PER_SEED = 1000
 TITLES = {TICKET: "tickets", "random_reinit": "random reinits", "random_sparse": "random sparse networks"}
 
@@ -164,20 +163,20 @@ def prune(experiment: Experiment, masks: Masks, evidence: Evidence, level: int) 
 
 
 def random_reinit(experiment: Experiment, masks: Masks, replicates: Sequence[tuple[int, int]], level: int) -> Start:
-    """The ticket's mask with a new initialisation (LTH Figures 3 to 5, "random reinit")."""
-    states = experiment.initial(replicates, "reinit")
+    """The ticket's mask with a new initialisation, another at each level (LTH Figures 3 to 5, "random reinit")."""
+    states = experiment.initial(replicates, f"reinit/{level}")
     mask_sets.apply(masks, states)
     return Start(states, masks, replicates)
 
 
 def random_sparse(experiment: Experiment, masks: Masks, replicates: Sequence[tuple[int, int]], level: int) -> Start:
-    """As many weights in each layer, drawn at random, with a new initialisation (LTH Figure 1, dashed)."""
+    """As many weights in each layer, drawn at random, and a new initialisation; others at each level (LTH Figure 1)."""
     drawn = [
         mask_sets.shuffle(_one(masks, n), generator(seed, "sparse", level, copy))
         for n, (seed, copy) in enumerate(replicates)
     ]
     stacked = {name: torch.stack([mask[name] for mask in drawn]) for name in masks}
-    states = experiment.initial(replicates, "sparse")
+    states = experiment.initial(replicates, f"sparse/{level}")
     mask_sets.apply(stacked, states)
     return Start(states, stacked, replicates)
 

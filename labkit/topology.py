@@ -19,7 +19,8 @@ class Method:
     """A dynamic method.
 
     Attributes:
-        grow: what inactive weights are scored by: "random", "gradient" (absolute dense gradient) or "momentum".
+        grow: what inactive weights are scored by: "random", "gradient" (absolute dense gradient) or "momentum"
+            (absolute; under Adam that of its mean over its root mean square, see `optimizers.momentum`).
         redistribute: what growth is shared out among layers by, each layer weighing with the mean of its active
             weights: "none" (a layer grows what it dropped), "gradient" or "momentum".
         dense_momentum: whether the momentum of inactive weights is kept.
@@ -28,6 +29,11 @@ class Method:
     grow: str
     redistribute: str = "none"
     dense_momentum: bool = False
+
+    @property
+    def by_momentum(self) -> bool:
+        """Whether it looks at momentum."""
+        return "momentum" in (self.grow, self.redistribute)
 
 
 METHODS: dict[str, Method] = {
@@ -127,7 +133,7 @@ def update(
         weights: layer -> weights.
         masks: layer -> bool; layers that are not named stay dense. A full layer takes part only in redistribution.
         gradients: dense gradients of the loss at the masked weights.
-        momenta: momentum buffers; needed by methods that use them.
+        momenta: what `optimizers.momentum` gives; needed by methods that use it.
         rng: of random growth, on the CPU.
         regrow: as in `drop_and_grow`.
 
@@ -138,8 +144,8 @@ def update(
     Raises:
         ValueError: if a method that needs momentum gets none.
     """
-    if "momentum" in (method.grow, method.redistribute) and not all(name in momenta for name in masks):
-        raise ValueError("this method grows or redistributes by momentum: train with SGD and momentum above 0")
+    if method.by_momentum and not all(name in momenta for name in masks):
+        raise ValueError("this method grows or redistributes by momentum: train with SGD and momentum above 0, or Adam")
     active = {name: int(mask.count_nonzero()) for name, mask in masks.items()}
     shared = method.redistribute != "none"
     moving = [name for name, mask in masks.items() if shared or active[name] < mask.numel()]

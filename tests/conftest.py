@@ -26,6 +26,12 @@ def digits():
 
 
 @pytest.fixture(scope="session")
+def digits_in_colour():
+    """A batch of 32 as the convolutional networks take it: inputs and labels."""
+    return data.load("digits", shape=(3, 32, 32)).inputs("train", slice(0, 32))
+
+
+@pytest.fixture(scope="session")
 def real_data_folder(tmp_path_factory):
     """The folder of real data sets: the user's, or unpacked from development copies beside the project."""
     if (data.folder() / "mnist.safetensors").exists():

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import labkit as lk
+from labkit import revisions
 from labkit.dynamics import Dynamics, moments
 from labkit.experiment import Experiment
 from labkit.masks import counts
+from labkit.optimizers import momentum
 from labkit.population import Population
 from labkit.runs import Start
 from labkit.sparse import initial_masks
@@ -224,6 +226,63 @@ def test_rigl_with_adam_grows_and_momentum_methods_need_momentum():
     for method in ("rigl_sm", "snfs"):
         with pytest.raises(ValueError, match="needs a momentum"):
             spec(method, train=lk.TrainSpec(optimizer="sgd", lr=0.05))
+
+
+def test_under_adam_momentum_is_its_mean_over_its_root_mean_square():
+    spec = lk.TrainSpec(lr=1e-3)
+    states = lenet_states(2)
+    population = Population(lenet, states, {}, spec)
+    weights = {name: torch.nn.Parameter(state[1].clone()) for name, state in states.items()}
+    plain = torch.optim.Adam(weights.values(), lr=1e-3)
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        inputs, labels = torch.rand(20, 1, 28, 28, generator=rng), torch.arange(20) % 10
+        population.step(1, inputs, labels, 1e-3)
+        plain.zero_grad()
+        logits = torch.func.functional_call(lenet(), weights, (inputs,))
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        plain.step()
+    found = momentum(population.slots, 1)
+    assert list(found) == population.parameters
+    for name, weight in weights.items():
+        kept = plain.state[weight]
+        expected = kept["exp_avg"] / (kept["exp_avg_sq"].sqrt() + 1e-8)  # no bias correction
+        close = torch.isclose(found[name], expected, rtol=1e-2, atol=1e-3).float().mean()
+        assert close > 0.99, (name, float(close))  # a ratio of two gradients that are nearly zero is mostly rounding
+    assert not any(tensor.any() for tensor in momentum(population.slots, 0).values()), "no step yet: 0, not NaN"
+
+
+def test_growth_by_momentum_looks_at_sgd_s_buffer_or_adam_s_ratio(monkeypatch):
+    seen = {}
+    for name, train in (("sgd", SGD), ("adam", dataclasses.replace(SGD, optimizer="adam", momentum=0.0, lr=1e-3))):
+        run = training("snfs", train=train)
+        for step in range(9):
+            run.population.step(0, *run.batch(0, step), train.lr)
+
+        def look(
+            method, fraction, weights, masks, gradients, momenta, rng, *, regrow, name=name, slots=run.population.slots
+        ):
+            seen[name] = slots, {key: value.clone() for key, value in momenta.items()}
+            return {}
+
+        monkeypatch.setattr("labkit.topology.update", look)
+        run.dynamics.update(run.population, 0, 9, run.batch(0, 9), 0)
+    slots, momenta = seen["sgd"]
+    assert torch.equal(momenta["fc1.weight"], slots["momentum_buffer"]["fc1.weight"][0])
+    slots, momenta = seen["adam"]
+    mean, square = (slots[key]["fc1.weight"][0] for key in ("exp_avg", "exp_avg_sq"))
+    assert torch.equal(momenta["fc1.weight"], mean / (square.sqrt() + 1e-8))
+    assert 0.1 < float(momenta["fc1.weight"].abs().max()) < 10, "of order one; the mean alone is of the gradient's"
+
+
+def test_only_runs_that_look_at_adam_s_momentum_are_revised():
+    adam = lk.TrainSpec(lr=1e-3)
+    revised = {
+        (method, train.optimizer): revisions.of_branch(spec(method, train=train), method)
+        for method in CHANGING
+        for train in (SGD, adam)
+    }
+    assert [key for key, reasons in revised.items() if reasons] == [("snfs", "adam"), ("rigl_sm", "adam")]
 
 
 @pytest.mark.parametrize("unread", [1, 500])

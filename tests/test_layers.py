@@ -20,7 +20,7 @@ LAYERS = [
         "sparse_specs",
         "ticket_specs",
     },
-    {"record", "population", "derivatives", "batch_norm", "trajectory", "evaluation", "identity"},
+    {"revisions", "record", "population", "derivatives", "batch_norm", "trajectory", "evaluation", "identity"},
     {"dynamics"},
     {"training", "runs"},
     {"experiment"},

@@ -75,6 +75,27 @@ def test_controls_keep_what_they_should(trunk, controls):  # pitfall 19
     assert metrics.paired(table, "random_reinit", 1).empty
 
 
+def test_controls_are_drawn_anew_at_each_level_and_again_the_same(trunk):
+    levels = {level: trunk.runs[level].start()[1] for level in (1, 2)}
+    for control in (lk.random_reinit, lk.random_sparse):
+        drawn = {}
+        for level, mask in levels.items():
+            full = {name: torch.ones_like(one) for name, one in mask.items()}
+            drawn[level] = control(trunk.experiment, full, [(0, 0), (1, 0)], level).states["fc1.weight"].flatten(1)
+            again = control(trunk.experiment, full, [(0, 0), (0, 1)], level).states["fc1.weight"].flatten(1)
+            assert torch.equal(again[0], drawn[level][0]) and not torch.equal(again[1], drawn[level][0])
+        for n in range(2):
+            correlation = torch.corrcoef(torch.stack([drawn[1][n], drawn[2][n]]))[0, 1]
+            assert abs(correlation) < 0.02, "levels that are counted as separate share nothing"
+
+
+def test_old_folders_of_controls_do_not_pass_for_new_ones_and_those_of_tickets_do(trunk):
+    folder = trunk.experiment.folder
+    assert "revised" not in folder(1, "ticket", [0]).identity
+    for kind in ("random_reinit", "random_sparse", "own_control 0123456789abcdef"):
+        assert folder(1, kind, [0]).identity["revised"] == ["new weights at each level"]
+
+
 def test_finished_runs_are_read_and_more_levels_extend_them(runs, monkeypatch):
     from labkit.training import Training
 
@@ -314,6 +335,31 @@ def test_hashes_tell_experiments_apart_and_only_them(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="named function of a module file"):
         code_digest(lambda: None)
     assert code_digest(lk.find_tickets) == code_digest(lk.find_tickets) != code_digest(lk.branch)
+
+
+def test_own_models_keep_their_own_initialisation_unless_told_otherwise(tmp_path, monkeypatch):
+    from labkit.experiment import Experiment
+
+    (tmp_path / "constant.py").write_text(
+        "from torch import nn\n"
+        "def net(classes=10):\n"
+        "    layer = nn.Linear(64, classes)\n"
+        "    nn.init.constant_(layer.weight, 0.125)\n"
+        "    return nn.Sequential(nn.Flatten(), layer)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    replicates, folders = [(0, 0)], set()
+    for init, constant in (("default", True), ("own", True), ("glorot_normal", False)):
+        experiment = Experiment(lk.TicketSpec(model="constant:net", init=init), tmp_path)
+        weight = experiment.initial(replicates, "init")["1.weight"]
+        assert bool((weight == 0.125).all()) == constant
+        folders.add(experiment.folder(0, "ticket", [0]).hash)
+    assert len(folders) == 2 and lk.TicketSpec(init="own").initialisation == "own"
+    for spec, init in ((lk.TicketSpec(), "glorot_normal"), (lk.SparseSpec(), "own")):
+        default = Experiment(spec, tmp_path)
+        same = Experiment(type(spec)(init=init), tmp_path)
+        assert default.spec.init == init and "init" not in default.folder(0, "x", [0]).identity["spec"]
+        assert default.folder(0, "x", [0]).hash == same.folder(0, "x", [0]).hash
 
 
 def own_control(experiment, masks, replicates, level):

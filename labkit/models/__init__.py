@@ -17,7 +17,7 @@ from labkit.models.wide_resnet import wrn_22_2
 from labkit.names import choose
 from labkit.randomness import derive, generator
 
-__all__ = ["INITS", "MODELS", "build", "builder", "initial_states", "output_layer", "prunable"]
+__all__ = ["INITS", "MODELS", "build", "builder", "initial_states", "left_out", "output_layer", "prunable"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet_300_100": LeNet300100,
@@ -30,7 +30,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "wrn_22_2": wrn_22_2,
 }
 
-_PRUNABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_PRUNABLE = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+_ATTENTION = (
+    "in_proj_weight",
+    "q_proj_weight",
+    "k_proj_weight",
+    "v_proj_weight",
+)  # out_proj is a linear layer of its own
 
 
 def builder(name: str) -> Callable[..., nn.Module]:
@@ -66,8 +74,27 @@ def build(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) ->
 
 
 def prunable(model: nn.Module) -> list[str]:
-    """Names of the weights that pruning may touch: of linear and convolution layers, never a bias or a norm."""
-    return [f"{name}.weight".lstrip(".") for name, layer in model.named_modules() if isinstance(layer, _PRUNABLE)]
+    """Names of the weights that pruning may touch: of linear, (transposed) convolution and attention layers.
+
+    Never a bias or a norm, nor a weight that is computed from others (weight norm and other parametrisations).
+    """
+    return [f"{name}.{weight}".lstrip(".") for name, layer in model.named_modules() for weight in _weights(layer)]
+
+
+def _weights(layer: nn.Module) -> list[str]:
+    attention = _ATTENTION if isinstance(layer, nn.MultiheadAttention) else ()
+    wanted = ("weight",) if isinstance(layer, _PRUNABLE) else attention
+    return [name for name, _ in layer.named_parameters(recurse=False) if name in wanted]
+
+
+def left_out(model: nn.Module) -> list[str]:
+    """Names of the other trainable matrices (two dimensions or more), which are neither pruned nor counted.
+
+    Embeddings, recurrent layers, parameters of a module's own, and what parametrised weights are computed from.
+    """
+    taken = set(prunable(model))
+    matrices = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.ndim > 1]
+    return [name for name in matrices if name not in taken]
 
 
 def output_layer(model: nn.Module) -> str:
@@ -76,12 +103,18 @@ def output_layer(model: nn.Module) -> str:
 
 
 def glorot_normal(model: nn.Module, rng: torch.Generator) -> None:
-    """Gaussian Glorot weights, std = sqrt(2 / (fan_in + fan_out)); biases 0 (Glorot & Bengio 2010; LTH, Figure 2)."""
+    """Gaussian Glorot weights, std = sqrt(2 / (fan_in + fan_out)); biases 0 (Glorot & Bengio 2010; LTH, Figure 2).
+
+    The three projections of attention that share one tensor are drawn as the three matrices they are.
+    """
     for layer in model.modules():
-        if isinstance(layer, _PRUNABLE):
-            nn.init.xavier_normal_(layer.weight, generator=rng)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        for name in _weights(layer):
+            weight = getattr(layer, name).data
+            for matrix in weight.chunk(3) if name == "in_proj_weight" else (weight,):
+                nn.init.xavier_normal_(matrix, generator=rng)
+        for name, bias in layer.named_parameters(recurse=False):
+            if _weights(layer) and name in ("bias", "in_proj_bias"):
+                nn.init.zeros_(bias)
 
 
 def own(model: nn.Module, rng: torch.Generator) -> None:
