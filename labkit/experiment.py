@@ -50,7 +50,7 @@ class Experiment:
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
         self.device = device()
         self._own_model = ":" in spec.model
-        self.data: DataSet = data.load(**{**to_dict(spec.data), "name": spec.data.name, "shape": shape})
+        self.data: DataSet = data.load(**asdict(spec.data), shape=shape)
         defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
         self.options = dict(spec.model_options)
         if "classes" in defaults:
@@ -61,7 +61,8 @@ class Experiment:
         self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
         self.root = optional("root", root, of=path)  # an option at its default is not in the hash
         network = self.model()
-        network.load_state_dict({name: state[0] for name, state in self.initial([(0, 0)], "init").items()})
+        drawn = models.initial_states(spec.model, self.options, spec.init, [(0, "init")])
+        network.load_state_dict({name: state[0] for name, state in drawn.items()})
         logits = self._try(network)
         self._architecture = identity.architecture(network, None if self._own_model else logits)
         self.prunable = models.prunable(network)
