@@ -44,6 +44,7 @@ class Experiment:
     def __init__(self, spec: TicketSpec | SparseSpec, root: Path | None = None):
         if not isinstance(spec, TicketSpec | SparseSpec):
             raise ValueError(f"spec is {shown(spec)}: it must be a TicketSpec or a SparseSpec")
+        self.root = optional("root", root, of=path)
         choose("init", spec.init, models.INITS)
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
@@ -55,9 +56,8 @@ class Experiment:
         if "classes" in defaults:
             self.options.setdefault("classes", len(self.data.classes))
         given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
-        self.spec: Any = replace(spec, model_options=given)
+        self.spec: Any = replace(spec, model_options=given)  # an option at its default is not in the hash
         self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
-        self.root = optional("root", root, of=path)  # an option at its default is not in the hash
         network = self.model()
         self._try(network)
         self.prunable = models.prunable(network)
