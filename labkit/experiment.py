@@ -46,6 +46,7 @@ class Experiment:
     def __init__(self, spec: TicketSpec | SparseSpec, root: Path | None = None):
         if not isinstance(spec, TicketSpec | SparseSpec):
             raise ValueError(f"spec is {shown(spec)}: it must be a TicketSpec or a SparseSpec")
+        self.root = optional("root", root, of=path)
         function = models.builder(spec.model)
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
         self.device = device()
@@ -57,11 +58,11 @@ class Experiment:
             self.options.setdefault("classes", len(self.data.classes))
         given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
         self.all_options = identity.plain({k: v for k, v in defaults.items() if v is not NO_DEFAULT} | self.options)
+        # an option at its default is not in the hash
         self.spec: Any = replace(spec, model_options=given, init=spec.initialisation)
         self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
-        self.root = optional("root", root, of=path)  # an option at its default is not in the hash
         network = self.model()
-        drawn = models.initial_states(spec.model, self.options, spec.init, [(0, "init")])
+        drawn = models.initial_states(spec.model, self.options, self.spec.init, [(0, "init")])
         network.load_state_dict({name: state[0] for name, state in drawn.items()})
         logits = self._try(network)
         self._architecture = identity.architecture(network, None if self._own_model else logits)

@@ -118,12 +118,12 @@ def train_sparse(
         OSError: if the run folder cannot be written.
     """
     spec, seeds = nested("spec", spec, kind=SparseSpec), checked_seeds(seeds)
+    if not (masks is None or isinstance(masks, SparseRun)):
+        raise ValueError(f"masks is {shown(masks)}: it must be what train_sparse gave")
     experiment = Experiment(spec, root)
     branch = spec.topology.method
     prior = 0.0
     if masks is not None:
-        if not isinstance(masks, SparseRun):
-            raise ValueError(f"masks is {shown(masks)}: it must be what train_sparse gave")
         if not set(seeds) <= set(masks.run.seeds) or masks.experiment.shapes != experiment.shapes:
             raise ValueError(f"{masks} cannot give its masks to seeds {seeds} of another network or other seeds")
         if spec.topology.method in ("dense", GRADUAL):

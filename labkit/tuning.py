@@ -166,7 +166,7 @@ def tune(
     if spec.data.validation == 0:
         raise ValueError("validation is 0: tuning compares trials on validation data, so some must be held out")
     trials, seed = whole("trials", trials, 1, MOST_TRIALS), whole("seed", seed)
-    seeds, space, root = checked_seeds(seeds), space or Space(), optional("root", root, of=path)
+    seeds, space, root = checked_seeds(seeds), Space() if space is None else space, optional("root", root, of=path)
     if not isinstance(space, Space):
         raise ValueError(f"space is {shown(space)}: it must be a Space")
     folder = (root or runs_folder()) / "tuning" / _name(spec, seeds, space, seed)

@@ -199,7 +199,7 @@ def test_dense_and_small_dense_networks():
     small = lk.small_dense(lk.SparseSpec(model="resnet20", train=SGD), 0.2)
     size = [sum(p.numel() for p in Experiment(one).model().parameters()) for one in (small, lk.SparseSpec("resnet20"))]
     assert size[0] == pytest.approx(0.2 * size[1], rel=0.06) and small.topology.method == "dense"
-    with pytest.raises(ValueError, match="does not take the options"):
+    with pytest.raises(ValueError, match="unknown option of model 'lenet_300_100' 'width'"):
         lk.small_dense(full, 0.2)
 
 

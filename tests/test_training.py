@@ -327,8 +327,10 @@ def test_an_error_in_a_worker_is_raised_and_saves_nothing_half_done(digits, monk
 
 
 def test_divergence_is_told_at_once_and_seen_in_evaluations_too(digits):
-    spec = TrainSpec(optimizer="sgd", lr=1e38, duration="1it")
-    run = Training(Population(lenet, lenet_states(), {}, spec), digits, spec, [0])
+    spec = TrainSpec(optimizer="sgd", lr=1000, duration="1it")
+    states = lenet_states()
+    states["fc3.weight"] *= 1e20  # a finite loss, and a step that overflows
+    run = Training(Population(lenet, states, {}, spec), digits, spec, [0])
     told = []
     run.run(on_divergence=lambda replicate, step: told.append((replicate, step)))
     assert run.record.diverged.tolist() == [1] and told == [(0, 1)]

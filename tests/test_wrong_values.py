@@ -5,10 +5,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from labkit import sparse_specs, specs, ticket_specs
+import labkit as lk
+from labkit import data, metrics, models, sparse_specs, specs, ticket_specs, tuning
 
 VALUES = {
     "None": None,
@@ -151,3 +153,77 @@ def test_numpy_numbers_give_the_hash_of_plain_ones():
     assert type(scalars.optimizer) is str and type(scalars.batch_size) is int
     network = specs.NetworkSpec(model_options={"width": np.float64(0.5)})
     assert specs.digest(specs.to_dict(network)) == specs.digest({"model_options": {"width": 0.5}})
+
+
+TRUNK = lk.tickets.Runs("ticket", {0: None, 1: None}, None)
+TEXTS = {"'false'", "'0.1'", "'abc'", "'9...9it'"}
+COUNTS, SHARES, ABOVE = {"30", "int64"}, {"float64", "0"}, {"30", "float64", "int64"}
+MODELS = {
+    "conv_2": {"classes": COUNTS, "width": ABOVE, "dropout": SHARES},
+    "lenet_300_100": {"classes": COUNTS, "activation": set()},
+    "resnet20": {"classes": COUNTS, "width": ABOVE},
+    "resnet50": {"classes": COUNTS, "width": ABOVE, "zero_last_norm": SWITCH},
+    "vgg19": {"classes": COUNTS, "width": ABOVE},
+    "wrn_22_2": {"classes": COUNTS, "width": ABOVE, "dropout": SHARES},
+}
+ARGUMENTS = {  # argument of a call -> the call, and what is right
+    "find_tickets(spec)": (lambda v: lk.find_tickets(v, [0]), {"{}"}),
+    "find_tickets(seeds)": (lambda v: lk.find_tickets(lk.TicketSpec(), v), {"[1]"}),
+    "find_tickets(root)": (lambda v: lk.find_tickets(lk.TicketSpec(prune={"levels": 0}), [0], root=v),
+                           {"None", "path", *TEXTS}),
+    "branch(trunk)": (lambda v: lk.branch(v, "random_reinit"), set()),
+    "branch(branch)": (lambda v: lk.branch(TRUNK, v), {"function"}),
+    "branch(levels)": (lambda v: lk.branch(TRUNK, "random_reinit", levels=v), {"None", "[1]"}),
+    "branch(per_seed)": (lambda v: lk.branch(TRUNK, "random_reinit", per_seed=v), COUNTS),
+    "train_sparse(spec)": (lambda v: lk.train_sparse(v, [0]), {"{}"}),
+    "train_sparse(seeds)": (lambda v: lk.train_sparse(lk.SparseSpec(), v), {"[1]"}),
+    "train_sparse(masks)": (lambda v: lk.train_sparse(lk.SparseSpec(), [0], masks=v), {"None"}),
+    "longer(times)": (lambda v: lk.longer(lk.SparseSpec(), v), ABOVE),
+    "small_dense(density)": (lambda v: lk.small_dense(lk.SparseSpec("conv_2"), v), {"float64"}),
+    "tune(trials)": (lambda v: tuning.tune(lk.SparseSpec(), [0], trials=v), COUNTS),
+    "tune(seed)": (lambda v: tuning.tune(lk.SparseSpec(), [0], seed=v), COUNTS | {"0", "2**63"}),
+    "tune(seeds)": (lambda v: tuning.tune(lk.SparseSpec(), v), {"[1]"}),
+    "tune(space)": (lambda v: tuning.tune(lk.SparseSpec(), [0], space=v), {"None"}),
+    "tune(root)": (lambda v: tuning.tune(lk.SparseSpec(), [0], root=v), {"None", "path", *TEXTS}),
+    "Space(rate)": (lambda v: tuning.Space(rate=v), set()),
+    "Space(every)": (lambda v: tuning.Space(every=v), set()),
+    "at_fractions(fractions)": (lambda v: metrics.at_fractions(EVALUATIONS, v), {"[]", "empty array", "[1]",
+                                                                                "array of one"}),
+    "load(name)": (data.load, TEXTS),  # of names, it says which there are
+    "load(normalisation)": (lambda v: data.load("digits", normalisation=v), set()),
+    "load(shape)": (lambda v: data.load("digits", shape=v), {"None"}),
+    "load(validation)": (lambda v: data.load("digits", validation=v), {"None", "0"} | COUNTS),
+    "load(train)": (lambda v: data.load("digits", train=v), {"None"} | COUNTS),
+} | {
+    f"{model}({option})": (lambda v, m=model, o=option: models.build(m, {**({"width": 0.02} if "width" in MODELS[m]
+                                                                           else {}), o: v}), allowed)
+    for model, options in MODELS.items()
+    for option, allowed in options.items()
+}  # fmt: skip
+EVALUATIONS = pd.DataFrame(
+    {"branch": "ticket", "level": 0, "seed": 0, "copy": 0, "iteration": [0, 10], "validation_loss": [2.0, 1.0],
+     "test_accuracy": [0.1, 0.9], "percent_remaining": 100.0, "diverged": False}
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_a_wrong_argument_is_refused_by_name(argument, runs):
+    call, allowed = ARGUMENTS[argument]
+    name, passed = argument.partition("(")[2].rstrip(")"), []
+    for value in set(VALUES) - set(allowed):
+        try:
+            call(VALUES[value])
+            passed.append(value)
+        except ValueError as error:
+            if not re.search(rf"\b{name}\b", str(error)):
+                passed.append(f"{value}: {error}")
+        except Exception as error:
+            passed.append(f"{value}: {type(error).__name__} {error}")
+    assert not passed and not runs.exists()
+
+
+def test_a_search_that_has_no_level_says_so():
+    with pytest.raises(ValueError, match=r"prune.levels is None: say how many rounds"):
+        lk.find_tickets(lk.TicketSpec(), [0])
+    with pytest.raises(ValueError, match=r"levels is \[\]: give at least one"):
+        lk.branch(lk.tickets.Runs("ticket", {0: None}, None), "random_reinit")

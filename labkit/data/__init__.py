@@ -47,8 +47,8 @@ def load(
     validation = optional("validation", validation, of=count)
     train = optional("train", train, of=partial(count, least=1))
     if shape is not None:
-        channels, *size = listed("shape", shape, of=partial(whole, least=1, most=4096), like="(1, 28, 28)")
-        if channels not in (1, 3) or len(size) != 2:
+        size = listed("shape", shape, of=partial(whole, least=1, most=4096), like="(1, 28, 28)")
+        if len(size) != 3 or size[0] not in (1, 3):
             raise ValueError(f"shape is {shown(shape)}: write 1 or 3 channels, height and width, such as (1, 28, 28)")
     found = arrays(text("name", name))
     return make(name, found, normalisation=normalisation, shape=shape, validation=validation, train=train)
