@@ -61,17 +61,18 @@ def workers(
 
     Args:
         number: workers; one works in the caller's thread, where PyTorch's kernel threads are fastest.
-        threads: kernel threads of each.
+        threads: kernel threads of each; a forked worker has one, whatever is asked for.
         work: what to do with an index.
         interrupted: called when Ctrl-C comes while work is done in the caller's thread, to make it end soon.
         fork: whether `work` may run in a forked process: it keeps its results in `shared` memory and runs no autograd.
-            Forked workers do not wait for each other's interpreter; where they cannot be had, threads are used.
+            Forked workers do not wait for each other's interpreter; where they cannot be had, threads are used. They
+            have one kernel thread each: those of OpenMP are not forked, and a kernel that waits for them never returns.
     """
     if number == 1:
         torch.set_num_threads(threads)
         return _Here(work, interrupted)
     if fork and sys.platform == "linux":
-        return _Forked(number, threads, work)
+        return _Forked(number, work)
     return _Threads(number, threads, work)
 
 
@@ -101,9 +102,9 @@ class _Threads(ThreadPoolExecutor):
 
 
 class _Forked(ProcessPoolExecutor):
-    def __init__(self, number: int, threads: int, work: Callable[[int], None]):
+    def __init__(self, number: int, work: Callable[[int], None]):
         context = multiprocessing.get_context("fork")
-        super().__init__(number, context, initializer=_begin, initargs=(work, threads, os.getpid()))
+        super().__init__(number, context, initializer=_begin, initargs=(work, os.getpid()))
         with warnings.catch_warnings():  # that a process with threads forks: its children only use what is named above
             warnings.simplefilter("ignore", DeprecationWarning)
             super().submit(os.getpid).result()  # all workers are forked now
@@ -115,13 +116,13 @@ class _Forked(ProcessPoolExecutor):
 Workers = _Here | _Threads | _Forked
 
 
-def _begin(work: Callable[[int], None], threads: int, parent: int) -> None:
+def _begin(work: Callable[[int], None], parent: int) -> None:
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no orphans
     if os.getppid() != parent:
         os._exit(1)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     _work = work
 
 
