@@ -202,7 +202,6 @@ class Experiment:
         population = Population(
             self.model, start.states, start.masks, train, self.device, dynamic=bool(changes and changes.moments),
             dense_momentum=bool(changes and changes.dense_momentum), captures=self._captures,
-            trusted=not self._own_model,
         )  # fmt: skip
         seeds = [seed for seed, _ in start.replicates]
         return Training(population, data, train, seeds, start=begin, snapshot_at=snapshot, dynamics=changes)

@@ -8,6 +8,7 @@ class Noisy(nn.Module):
     """A convolution with batch norm, dropout that is not a module, and a classifier."""
 
     input_shape = (1, 12, 12)
+    capturable = True
 
     def __init__(self, classes: int = 10):
         super().__init__()
@@ -18,3 +19,7 @@ class Noisy(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         hidden = nn.functional.max_pool2d(self.norm(self.conv(images)).relu(), 4)
         return self.classifier(dropout(hidden.flatten(1), 0.3, self.training))
+
+
+class Plain(Noisy):
+    """The same in plain steps: what a class inherits does not ask to be captured."""

@@ -16,7 +16,7 @@ from labkit.models.wide_resnet import wrn_22_2
 from labkit.names import choose
 from labkit.randomness import derive, generator
 
-__all__ = ["INITS", "MODELS", "build", "builder", "initial_states", "output_layer", "prunable"]
+__all__ = ["INITS", "MODELS", "build", "builder", "capturable", "initial_states", "output_layer", "prunable"]
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet_300_100": LeNet300100,
@@ -70,6 +70,16 @@ def prunable(model: nn.Module) -> list[str]:
 def output_layer(model: nn.Module) -> str:
     """Name of the last prunable weight, the classifier: the layer that the LTH prunes at half rate."""
     return prunable(model)[-1]
+
+
+def capturable(model: nn.Module) -> bool:
+    """Whether a network asks to be captured, by an attribute `capturable = True` of its own or of its class.
+
+    A captured step does what the step did when it was looked at, once: so its forward pass in training must be the same
+    tensor operations every time, keep its counts in buffers, and draw random numbers from PyTorch alone. What a class
+    inherits asks for nothing, as the forward pass may be another.
+    """
+    return bool(vars(model).get("capturable", vars(type(model)).get("capturable", False)))
 
 
 def glorot_normal(model: nn.Module, rng: torch.Generator) -> None:
