@@ -1,7 +1,10 @@
-"""A network of a user's own, with everything that a resume can get wrong: batch norm and dropout."""
+"""Networks of a user's own, one with everything that a resume can get wrong: batch norm and dropout."""
 
 from torch import Tensor, nn
 from torch.nn.functional import dropout
+
+from labkit.models.conv import ConvNet
+from labkit.models.lenet import LeNet300100
 
 
 class Noisy(nn.Module):
@@ -23,3 +26,14 @@ class Noisy(nn.Module):
 
 class Plain(Noisy):
     """The same in plain steps: what a class inherits does not ask to be captured."""
+
+
+class PlainLeNet(LeNet300100):
+    """LeNet-300-100 in plain steps."""
+
+
+class PlainConv(ConvNet):
+    """A narrow Conv-2 in plain steps."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__(1, classes, width=0.1)
