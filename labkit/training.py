@@ -137,8 +137,8 @@ class Training:
             on_divergence: called with a replicate and the step at which its loss was not finite.
 
         A replicate whose loss is not finite stops there (`record.diverged` holds the step); the others go on.
-        `KeyboardInterrupt` stops all replicates after their step, saves, and is raised again; any other exception
-        stops them too, and leaves the last checkpoint as it is.
+        `KeyboardInterrupt` (or `SystemExit`, of a program that handles SIGTERM so) stops all replicates after their
+        step, saves, and is raised again; any other exception stops them too, and leaves the last checkpoint as it is.
         """
         cores, (number, threads) = torch.get_num_threads(), self.crew()
         self._stop.set(False)
@@ -185,7 +185,11 @@ class Training:
         except BaseException as error:
             self._stop.set()
             pool.shutdown(wait=True)  # every replicate ends the step it is in
-            if save and isinstance(error, KeyboardInterrupt) and not any(future.exception() for future in busy):
+            if (
+                save
+                and isinstance(error, KeyboardInterrupt | SystemExit)
+                and not any(future.exception() for future in busy)
+            ):
                 save(self.tensors())
             if isinstance(error, BrokenExecutor):
                 raise RuntimeError(

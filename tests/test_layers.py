@@ -6,8 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "labkit"
 
 LAYERS = [
-    {"names", "steps", "masks", "schedules", "randomness", "capture", "concurrency"},
-    {"scores", "flops", "allocation", "tensorfiles", "progress", "device"},
+    {"names", "steps", "masks", "schedules", "randomness", "capture", "interrupts"},
+    {"scores", "flops", "allocation", "tensorfiles", "progress", "device", "concurrency"},
     {"pruning", "models", "data", "specs", "topology"},
     {
         "geometry",
