@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Gradient of the mean cross-entropy with respect to every parameter, in evaluation mode; zero where it has none."""
+    """Gradient of the mean cross-entropy with respect to every parameter, zero for unused ones; in evaluation mode."""
     model.eval()
     parameters = dict(model.named_parameters())
     loss = nn.functional.cross_entropy(model(inputs), labels)

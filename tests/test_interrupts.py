@@ -14,8 +14,9 @@ from labkit import tensorfiles
 from labkit.interrupts import held_back, terminated_as_interrupted
 
 TRAINS_ON = """
-import labkit as lk
+import torch, labkit as lk
 from labkit.progress import Progress
+torch.set_num_threads(2)
 Progress.__call__ = lambda self, done, note: print(done, flush=True)
 train = lk.TrainSpec(duration="1000000it", evaluate_every="1000000it")
 spec = lk.TicketSpec(model="{model}", train=train, prune=lk.PruneSpec(levels=2))
@@ -31,8 +32,9 @@ lk.find_tickets(spec, range({networks}))
 def test_sigterm_saves_and_then_ends_the_process(model, networks, tmp_path):
     """It comes to every process of the job, as schedulers send it, and twice."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LABKIT_RUNS": str(tmp_path)}
+    work = TRAINS_ON.format(model=model, networks=networks)
     process = subprocess.Popen(
-        [sys.executable, "-c", "import torch; torch.set_num_threads(2)" + TRAINS_ON.format(model=model, networks=networks)],
+        [sys.executable, "-c", work],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     for line in process.stdout:
@@ -95,7 +97,7 @@ def test_the_stop_button_shows_one_line_and_stops_run_all(tmp_path, monkeypatch)
             message = client.get_iopub_msg(timeout=120)
         manager.interrupt_kernel()
         replies = {}
-        while len(replies) < 2:
+        while not {cell, following} <= replies.keys():
             reply = client.get_shell_msg(timeout=120)
             replies[reply["parent_header"]["msg_id"]] = reply["content"]
         assert replies[following]["status"] == "aborted"

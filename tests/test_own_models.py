@@ -1,6 +1,7 @@
 """Networks of a user's own train as they are written, and are captured only if they ask for it."""
 
 import random
+import sys
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 import labkit as lk
 from labkit.derivatives import gradient
 from labkit.experiment import Experiment
-from labkit.models import capturable, prunable
+from labkit.models import build, capturable, prunable
 from labkit.population import Population
 from labkit.runs import Start
 from labkit.specs import TrainSpec
@@ -178,3 +179,51 @@ def test_a_search_hands_on_what_its_model_asks_for(model, asks):
     run = experiment.training(Start(experiment.initial([(0, 0)], "init"), {}, [(0, 0)]), 0)
     run.run()
     assert run.population.captured == asks
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("subprocess:getoutput", "subprocess is part of Python's standard library"),
+        ("os.path:join", "os.path is part of Python's standard library"),
+        ("hands_on:getoutput", "must be a subclass of nn.Module, or a function"),  # still a function of subprocess
+        ("hands_on:partial", "must be a subclass of nn.Module, or a function"),
+        ("hands_on:NAMES", "must be a subclass of nn.Module, or a function"),
+        ("numpy:array", "must be a subclass of nn.Module, or a function"),
+        ("pandas:DataFrame", "must be a subclass of nn.Module, or a function"),
+        ("hands_on:text", "returns a str, not a network"),
+    ],
+)
+def test_what_cannot_be_a_network_is_refused_before_it_is_called(name, why, tmp_path, monkeypatch):
+    (tmp_path / "hands_on.py").write_text(
+        "from subprocess import getoutput\nfrom functools import partial\nNAMES = ['a']\n"
+        "def text(cmd):\n    return 'a network?'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=why):
+        build(name, {"cmd": f"touch {tmp_path / 'called'}"})
+    with pytest.raises(ValueError, match=f"model '{name}'"):
+        Experiment(lk.TicketSpec(model=name, model_options={"cmd": f"touch {tmp_path / 'called'}"}))
+    assert not (tmp_path / "called").exists()
+
+
+def test_a_module_of_the_standard_library_is_not_even_imported():
+    with pytest.raises(ValueError, match="antigravity is part of Python's standard library"):
+        build("antigravity:fly")
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["torch.nn:Identity", "torchvision.models:resnet18", "tests.networks:Noisy"])
+def test_classes_and_functions_of_packages_can_be_networks(name):
+    assert isinstance(build(name), nn.Module)
+
+
+def test_reading_a_ticket_builds_nothing_that_it_names(tmp_path):
+    """Its provenance is of whoever made it, and a spec is code."""
+    (tmp_path / "strange.py").write_text("raise SystemExit('imported')")
+    about = {"model": "strange:net", "spec": {"model": "strange:net"}}
+    path = lk.Ticket({"weight": torch.ones(2, 2)}, {"weight": torch.eye(2) > 0}, about).save(tmp_path / "t.safetensors")
+    ticket = lk.Ticket.load(path)
+    assert ticket.about["model"] == "strange:net" and "strange:net" in ticket.describe()
+    ticket.load_into(nn.Linear(2, 2, bias=False))
+    assert "strange" not in sys.modules
