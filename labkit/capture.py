@@ -18,25 +18,20 @@ TRANSPOSED = torch.ops.aten.t.default
 Step = Callable[..., Any]
 
 
-def capture(step: Step, examples: Sequence[Tensor], *, trusted: bool = False) -> Step | None:
+def capture(step: Step, examples: Sequence[Tensor]) -> Step | None:
     """The step as a flat list of operations; None where it cannot be captured.
 
     Args:
-        step: takes tensors, may change them in place, returns tensors. What it does must depend on the tensors'
-            contents through tensor operations alone: a step that branches on values, or draws random numbers outside
-            PyTorch, is recognised and refused.
+        step: takes tensors, may change them in place, returns tensors. A step that branches on the contents of tensors
+            is recognised and refused. One that branches on anything else, counts in Python or draws random numbers
+            outside PyTorch is not: it is looked at once, and what it did then is what the list will always do.
         examples: arguments of the shapes that it will be given; they are not changed.
-        trusted: the step is known to draw nothing outside PyTorch and to keep no count: one look at it is enough.
     """
     with torch.random.fork_rng():
         try:
-            first = _trace(step, examples)
-            second = first if trusted else _trace(step, examples)
+            return _trace(step, examples).forward
         except Exception:  # whatever is wrong with the step itself shows when it runs
             return None
-    if first.code != second.code or not _same_constants(first, second):
-        return None
-    return first.forward
 
 
 class Graph:
@@ -88,11 +83,3 @@ def _same_as(node: Node) -> Any:
         return given
     twice = node.target == TRANSPOSED and isinstance(given, Node) and given.target == TRANSPOSED
     return given.args[0] if twice else None  # type: ignore[union-attr]
-
-
-def _same_constants(first: GraphModule, second: GraphModule) -> bool:
-    def constants(traced: GraphModule) -> dict[str, Any]:
-        return {node.target: getattr(traced, node.target) for node in traced.graph.nodes if node.op == "get_attr"}
-
-    mine, theirs = constants(first), constants(second)
-    return all(torch.equal(mine[name], theirs[name]) for name in mine)

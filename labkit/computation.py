@@ -5,6 +5,7 @@ from functools import partial
 
 from labkit.cost import estimate
 from labkit.experiment import Experiment
+from labkit.interrupts import Stopped, terminated_as_interrupted
 from labkit.lists import listed
 from labkit.names import whole
 from labkit.progress import Progress
@@ -26,6 +27,7 @@ def compute_all(
 
     Raises:
         ValueError: if one was computed, or begun, with other values (see `RunFolder.agree`); before any training.
+        Stopped: by Ctrl-C or the Stop button, when what is trained has been saved; after SIGTERM the process ends.
     """
     for run in runs.values():
         run.folder.agree()
@@ -36,15 +38,21 @@ def compute_all(
         return
     for run in todo.values():
         run.folder.prepare()
-    first = next(iter(todo.values()))
-    networks = len(first.folder.identity["seeds"]) * first.folder.identity["copies"]
+    level = first = next(iter(todo))
+    identity = todo[first].folder.identity
+    networks = len(identity["seeds"]) * identity["copies"]
     steps = {level: (experiment.iterations - begin(level)) * networks for level in todo}
     progress = Progress(title, sum(steps.values()))
-    progress.say(estimate(experiment, start(first.level), list(todo.values()), experiment.rewind))
     trained = 0
-    for level, run in todo.items():
-        trained += steps[level]
-        experiment.compute(run, partial(start, level), begin(level), partial(_show, progress, level, trained))
+    with terminated_as_interrupted():
+        try:
+            progress.say(estimate(experiment, start(first), list(todo.values()), experiment.rewind))
+            for level, run in todo.items():
+                trained += steps[level]
+                experiment.compute(run, partial(start, level), begin(level), partial(_show, progress, level, trained))
+        except KeyboardInterrupt:
+            where = f" at level {level} of {max(runs)}" if max(runs) else ""
+            raise Stopped(f"stopped{where}; run again to go on") from None
     progress.close()
 
 

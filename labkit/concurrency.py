@@ -6,16 +6,15 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from labkit.interrupts import held_back
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -61,29 +60,30 @@ def workers(
 
     Args:
         number: workers; one works in the caller's thread, where PyTorch's kernel threads are fastest.
-        threads: kernel threads of each.
+        threads: kernel threads of each; a forked worker has one, whatever is asked for.
         work: what to do with an index.
-        interrupted: called when Ctrl-C comes while work is done in the caller's thread, to make it end soon.
+        interrupted: called when Ctrl-C or SIGTERM comes while work is done in the caller's thread, to make it end soon.
         fork: whether `work` may run in a forked process: it keeps its results in `shared` memory and runs no autograd.
-            Forked workers do not wait for each other's interpreter; where they cannot be had, threads are used.
+            Forked workers do not wait for each other's interpreter; where they cannot be had, threads are used. They
+            have one kernel thread each: those of OpenMP are not forked, and a kernel that waits for them never returns.
     """
     if number == 1:
         torch.set_num_threads(threads)
         return _Here(work, interrupted)
     if fork and sys.platform == "linux":
-        return _Forked(number, threads, work)
+        return _Forked(number, work)
     return _Threads(number, threads, work)
 
 
 class _Here(Executor):
-    """Works in the caller's thread, and holds a keyboard interrupt back until the work has ended."""
+    """Works in the caller's thread, and holds Ctrl-C and SIGTERM back until the work has ended."""
 
     def __init__(self, work: Callable[[int], None], interrupted: Callable[[], None]):
         self._work, self._interrupted = work, interrupted
 
     def submit(self, index: int, /) -> Future[None]:  # type: ignore[override]
         future: Future[None] = Future()
-        with _held_back(self._interrupted):
+        with held_back(self._interrupted):
             try:
                 future.set_result(self._work(index))
             except BaseException as error:
@@ -101,50 +101,39 @@ class _Threads(ThreadPoolExecutor):
 
 
 class _Forked(ProcessPoolExecutor):
-    def __init__(self, number: int, threads: int, work: Callable[[int], None]):
+    def __init__(self, number: int, work: Callable[[int], None]):
         context = multiprocessing.get_context("fork")
-        super().__init__(number, context, initializer=_begin, initargs=(work, threads, os.getpid()))
+        super().__init__(number, context, initializer=_begin, initargs=(work, os.getpid()))
         with warnings.catch_warnings():  # that a process with threads forks: its children only use what is named above
             warnings.simplefilter("ignore", DeprecationWarning)
             super().submit(os.getpid).result()  # all workers are forked now
+        self._forked = list(self._processes.values())
 
     def submit(self, index: int, /) -> Future[None]:  # type: ignore[override]
         return super().submit(_do, index)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As any executor's; where a worker has died, the others are killed: they would not be terminated."""
+        if not all(process.is_alive() for process in self._forked):
+            for process in self._forked:
+                process.kill()
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
 
 Workers = _Here | _Threads | _Forked
 
 
-def _begin(work: Callable[[int], None], threads: int, parent: int) -> None:
+def _begin(work: Callable[[int], None], parent: int) -> None:
     global _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they come to all processes of a job: the parent decides
+        signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no orphans
     if os.getppid() != parent:
         os._exit(1)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     _work = work
 
 
 def _do(index: int) -> None:
     assert _work is not None
     _work(index)
-
-
-@contextmanager
-def _held_back(interrupted: Callable[[], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
-        yield
-        return
-    received: list[tuple[int, FrameType | None]] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append((number, frame))
-        interrupted()
-
-    before: Any = signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if received and callable(before):
-            before(*received[0])

@@ -10,11 +10,12 @@ from labkit.models import prunable
 
 
 def gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Gradient of the mean cross-entropy with respect to every parameter, in evaluation mode."""
+    """Gradient of the mean cross-entropy with respect to every parameter, zero for unused ones; in evaluation mode."""
     model.eval()
     parameters = dict(model.named_parameters())
     loss = nn.functional.cross_entropy(model(inputs), labels)
-    return dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
+    slopes = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
+    return dict(zip(parameters, slopes, strict=True))
 
 
 def curvature(model: nn.Module, inputs: Tensor, chunk: int = 32) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from labkit.randomness import generator
 from labkit.runs import Run, Start, States
 from labkit.scores import Evidence, score
 from labkit.sparse_specs import SparseSpec
-from labkit.specs import digest, to_dict
+from labkit.specs import digest
 from labkit.store import RunFolder
 from labkit.ticket_specs import TicketSpec
 from labkit.training import Training
@@ -214,7 +214,6 @@ class Experiment:
         population = Population(
             self.model, start.states, start.masks, train, self.device, dynamic=bool(changes and changes.moments),
             dense_momentum=bool(changes and changes.dense_momentum), captures=self._captures,
-            trusted=not self._own_model,
         )  # fmt: skip
         seeds = [seed for seed, _ in start.replicates]
         return Training(population, data, train, seeds, start=begin, snapshot_at=snapshot, dynamics=changes)

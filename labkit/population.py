@@ -18,7 +18,7 @@ from labkit.concurrency import shared
 from labkit.device import CPU, precision
 from labkit.kernels import accelerate
 from labkit.masks import Masks
-from labkit.models import prunable
+from labkit.models import capturable, prunable
 from labkit.names import choose
 from labkit.optimizers import optimizer
 from labkit.specs import TrainSpec
@@ -38,7 +38,6 @@ class Population:
         dynamic: masks will change in training (`rewire`).
         dense_momentum: keep the optimiser state of masked weights, fed by their gradients; only weights are masked.
         captures: where captured steps are kept for the next population of the same network and spec.
-        trusted: the network is known to draw nothing outside PyTorch (see `capture`).
 
     Raises:
         ValueError: for an unknown optimiser, or masks and states that do not fit the network.
@@ -47,7 +46,7 @@ class Population:
     def __init__(
         self, model: Callable[[], nn.Module], states: Mapping[str, Tensor], masks: Mapping[str, Tensor],
         spec: TrainSpec, device: torch.device = CPU, *, dynamic: bool = False, dense_momentum: bool = False,
-        captures: Captures | None = None, trusted: bool = False,
+        captures: Captures | None = None,
     ):  # fmt: skip
         self.spec, self.device, self.dynamic, self.dense_momentum = spec, device, dynamic, dense_momentum
         self.update, slots = optimizer(spec)
@@ -76,7 +75,6 @@ class Population:
         self._captured_gradients: Step | None = None
         self._prepared = False
         self._captures: Captures = {} if captures is None else captures
-        self._trusted = trusted
         self._graphs: dict[int, Graph] = {}
         self.masks: Masks = {}
         self.set_masks(masks)
@@ -122,7 +120,9 @@ class Population:
             were right.
 
         Gradients of masked weights are zeroed before the update; as those weights and their optimiser state are zero
-        to begin with (`set_masks`), momentum and decay leave them exactly zero.
+        to begin with (`set_masks`), momentum and decay leave them exactly zero. A weight that the loss leaves out in
+        this step (stochastic depth) has a gradient of zero: momentum and decay move it, as they do in `torch.optim`
+        where gradients are zeros (not where they are None).
         """
         arguments = self._arguments[index]
         if lr != self._lr_now[index]:
@@ -138,8 +138,11 @@ class Population:
             return self._captured(*arguments, inputs, labels)
 
     def prepare(self, inputs: Tensor, labels: Tensor) -> None:
-        """Capture the step for batches of this shape, unless that was done; nothing is trained."""
-        if self._prepared:
+        """Capture the step for batches of this shape, unless that was done; nothing is trained.
+
+        Only of a network that asks for it (`models.capturable`); others run their plain step.
+        """
+        if self._prepared or not capturable(self.models[0]):
             return
         given = [*self._arguments[0], inputs, labels]
         with precision(self.spec.precision, self.device):
@@ -152,7 +155,7 @@ class Population:
         shapes = tuple((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in given)
         key = (step.__name__, self.dense_momentum, tuple(self._floats), shapes)
         if key not in self._captures:
-            self._captures[key] = capture(partial(step, self.models[0]), given, trusted=self._trusted)
+            self._captures[key] = capture(partial(step, self.models[0]), given)
         return self._captures[key]
 
     def gradients(self, index: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -213,15 +216,19 @@ class Population:
         )
 
     def _gradients(self, model: nn.Module, *flat: Tensor) -> tuple[Tensor, ...]:
-        """The two numbers of `step`, then the gradient of every parameter."""
+        """The two numbers of `step`, then the gradient of every parameter, zero for those that the loss leaves out."""
         *tensors, inputs, labels = flat
         states = self._unflat(tensors)[0]
         weights = {name: states[name].detach().requires_grad_() for name in self.parameters}
+        named = {**states, **weights}
         with torch.enable_grad():
-            logits = torch.func.functional_call(model, {**states, **weights}, (inputs,))
+            logits = torch.func.functional_call(model, named, (inputs,))
             loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.spec.label_smoothing)
-            slopes = torch.autograd.grad(loss, list(weights.values()))
+            slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         with torch.no_grad():
+            for name, state in states.items():
+                if name not in weights and named[name] is not state:  # bound anew, not changed in place
+                    state.copy_(named[name])
             return torch.stack([loss.detach(), (logits.argmax(1) == labels).sum().to(loss.dtype)]), *slopes
 
     def tensors(self) -> dict[str, Tensor]:

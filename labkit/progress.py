@@ -33,7 +33,7 @@ def _in_kernel() -> bool:
 
 
 def _parent_command() -> str:
-    import psutil  # comes with ipykernel, which is here if this is a kernel
+    import psutil
 
     try:
         return " ".join(psutil.Process(os.getppid()).cmdline())

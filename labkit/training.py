@@ -2,11 +2,11 @@
 
 Replicates are independent, so each advances on its own: a worker takes the replicate that is furthest behind, trains
 it to its next evaluation and gives it back. A population of one works in the caller's thread; several are trained by
-forked processes, which divide the kernel threads among them, on memory that they share (by threads where processes
-cannot be forked, or the step cannot be captured). Measured on 2 cores with LeNet-300-100 this beat stacked (vmapped)
-execution more than twice. Large convolutional networks, whose activations crowd each other out of the caches, go one
-after another with two kernel threads or more. What a replicate computes depends, by rounding, on the number of kernel
-threads that it gets (`Training.crew`: of cores, population and network), and on nothing else.
+forked processes of one kernel thread each, on memory that they share (by threads, which divide the kernel threads among
+them, where processes cannot be forked or the step is not captured). Measured on 2 cores with LeNet-300-100 this beat
+stacked (vmapped) execution more than twice. Large convolutional networks, whose activations crowd each other out of the
+caches, go one after another with all kernel threads. What a replicate computes depends, by rounding, on the number of
+kernel threads that it gets (`Training.crew`: of cores, population and network), and on nothing else.
 """
 
 import copy
@@ -110,14 +110,16 @@ class Training:
     def crew(self) -> tuple[int, int]:
         """How many workers train at once, and how many kernel threads each has.
 
-        At most as many workers as cores, of large networks half as many: they are bound by memory, which two threads
-        of one network share. A GPU works through its queue with one, as do threads that share one random generator.
+        At most as many workers as cores, of large networks one: they are bound by memory, which the threads of one
+        network share. A GPU works through its queue with one, as do threads that share one random generator.
         """
         self.population.prepare(*self.batch(0, self.start))
         cores, layers = torch.get_num_threads(), geometry.layers(self.population.models[0], self.data.shape)
         work = self.spec.batch_size * sum(layer.macs for layer in layers.values())
         alone = self.population.device.type == "cuda" or (self._draws and not self._forks)
-        number = 1 if alone else min(self.population.size, max(1, cores // (2 if work > LARGE_STEP else 1)))
+        number = 1 if alone or work > LARGE_STEP else min(self.population.size, cores)
+        if number > 1 and self._forks:
+            return number, 1
         small = work < SMALL_STEP and all(len(layer.shape) == 2 for layer in layers.values())
         return number, max(1, min(cores // number, 2 if small else cores))
 
@@ -135,8 +137,8 @@ class Training:
             on_divergence: called with a replicate and the step at which its loss was not finite.
 
         A replicate whose loss is not finite stops there (`record.diverged` holds the step); the others go on.
-        `KeyboardInterrupt` stops all replicates after their step, saves, and is raised again; any other exception
-        stops them too, and leaves the last checkpoint as it is.
+        `KeyboardInterrupt` (or `SystemExit`, of a program that handles SIGTERM so) stops all replicates after their
+        step, saves, and is raised again; any other exception stops them too, and leaves the last checkpoint as it is.
         """
         cores, (number, threads) = torch.get_num_threads(), self.crew()
         self._stop.set(False)
@@ -183,7 +185,11 @@ class Training:
         except BaseException as error:
             self._stop.set()
             pool.shutdown(wait=True)  # every replicate ends the step it is in
-            if save and isinstance(error, KeyboardInterrupt) and not any(future.exception() for future in busy):
+            if (
+                save
+                and isinstance(error, KeyboardInterrupt | SystemExit)
+                and not any(future.exception() for future in busy)
+            ):
                 save(self.tensors())
             if isinstance(error, BrokenExecutor):
                 raise RuntimeError(

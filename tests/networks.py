@@ -5,11 +5,15 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
 from torch.nn.utils import parametrizations
 
+from labkit.models.conv import ConvNet
+from labkit.models.lenet import LeNet300100
+
 
 class Noisy(nn.Module):
     """A convolution with batch norm, dropout that is not a module, and a classifier."""
 
     input_shape = (1, 12, 12)
+    capturable = True
 
     def __init__(self, classes: int = 10):
         super().__init__()
@@ -69,3 +73,18 @@ class Unreached(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.used(images.flatten(1))
+
+
+class Plain(Noisy):
+    """The same in plain steps: what a class inherits does not ask to be captured."""
+
+
+class PlainLeNet(LeNet300100):
+    """LeNet-300-100 in plain steps."""
+
+
+class PlainConv(ConvNet):
+    """A narrow Conv-2 in plain steps."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__(1, classes, width=0.1)

@@ -6,8 +6,20 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "labkit"
 
 LAYERS = [
-    {"names", "masks", "schedules", "randomness", "capture", "concurrency"},
-    {"steps", "lists", "scores", "flops", "chance", "allocation", "tensorfiles", "progress", "device", "optimizers"},
+    {"names", "masks", "schedules", "randomness", "capture", "interrupts"},
+    {
+        "steps",
+        "lists",
+        "scores",
+        "flops",
+        "chance",
+        "allocation",
+        "tensorfiles",
+        "progress",
+        "device",
+        "optimizers",
+        "concurrency",
+    },  # fmt: skip
     {"pruning", "models", "data", "topology", "claims"},
     {"specs"},
     {

@@ -1,144 +1,229 @@
-"""Networks of a user's own: what is pruned and counted of them, and what is said of the rest."""
+"""Networks of a user's own train as they are written, and are captured only if they ask for it."""
 
-import warnings
+import random
+import sys
 
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import labkit as lk
-from labkit import derivatives, flops, geometry, models
-from labkit.evaluation import evaluate
+from labkit.derivatives import gradient
 from labkit.experiment import Experiment
-from tests.networks import Attention, LeavesOut, Unreached
+from labkit.models import build, capturable, prunable
+from labkit.population import Population
+from labkit.runs import Start
+from labkit.specs import TrainSpec
+from labkit.training import Training
 
-ATTENTION = ["patches.weight", "attention.in_proj_weight", "attention.out_proj.weight", "classifier.weight"]
-PRUNE = lk.PruneSpec(rate=0.5, levels=1)
-TRAIN = lk.TrainSpec(duration="20it", evaluate_every="20it", batch_size=20, weight_decay=1e-4)
-
-
-def counted(network, *shape):
-    """What torch counts of a forward pass, but for the products of activations with each other inside attention."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # torch does not see into it
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network.eval()(torch.zeros(1, *shape))
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-    found = counter.get_flop_counts()["Global"]
-    return sum(count for kind, count in found.items() if "attention" not in str(kind) and "bmm" not in str(kind))
+STEPS = 24
+SPEC = TrainSpec(
+    duration=f"{STEPS}it", evaluate_every="12it", batch_size=20, optimizer="sgd", lr=0.05, momentum=0.9,
+    weight_decay=0.01,
+)  # fmt: skip
 
 
-def test_attention_is_pruned_and_counted():
-    network = Attention()
-    assert models.prunable(network) == ATTENTION and not models.left_out(network)
-    by_hand = 2 * 64 * (8 * 4) + 2 * 64 * (3 * 8 * 8) + 2 * 64 * (8 * 8) + 2 * 8 * 10
-    assert flops.inference(geometry.layers(network)) == by_hand == 37_024 == counted(network, 1, 16, 16)
-    assert torch.backends.mha.get_fastpath_enabled(), "as it was"
+class Own(nn.Module):
+    """Three layers, the middle one of which can be left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(784, 20), nn.Linear(20, 20), nn.Linear(20, 10)
+        self.steps = 0
+
+    def forward(self, images):
+        self.steps += self.training
+        hidden = self.first(self.seen(images).flatten(1)).relu()
+        return self.last(self.between(hidden)) * self.scale()
+
+    def seen(self, images):
+        return images
+
+    def between(self, hidden):
+        return self.middle(hidden).relu()
+
+    def scale(self):
+        return 1
 
 
-def test_projections_of_their_own_and_of_other_lengths_are_counted():
-    class Cross(nn.Module):
-        def __init__(self, **options):
-            super().__init__()
-            self.attention = nn.MultiheadAttention(8, 2, batch_first=True, **options)
-
-        def forward(self, images):
-            return self.attention(images[:, 0, :5, :8], images[:, 0, :, :kdim], images[:, 0, :, :vdim])[0]
-
-    for kdim, vdim in ((8, 8), (4, 6)):
-        network = Cross(kdim=kdim, vdim=vdim)
-        found = geometry.layers(network, (1, 9, 8))
-        assert flops.inference(found) == 2 * 8 * (5 * 8 + 9 * kdim + 9 * vdim + 5 * 8) == counted(network, 1, 9, 8)
-    names = ["q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight"]
-    assert list(found) == [f"attention.{name}" for name in names]
+class Flips(Own):
+    def seen(self, images):
+        return images.flip(-1) if self.training and random.random() < 0.5 else images
 
 
-@pytest.mark.parametrize("dimensions", [1, 2, 3])
-def test_transposed_convolutions_are_pruned_and_counted(dimensions):
-    kind = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[dimensions - 1]
-    network = nn.Sequential(kind(4, 6, 3, stride=2, groups=2))
-    shape = (4, *[5] * dimensions)
-    found = geometry.layers(network, shape)
-    assert found == {"0.weight": flops.Layer((4, 3, *[3] * dimensions), 5**dimensions)}
-    assert flops.inference(found) == counted(network, *shape)
+class Counts(Own):
+    def scale(self):
+        return 3 if self.steps > STEPS // 2 else 1
 
 
-def test_glorot_draws_the_projections_of_attention_as_three_matrices():
-    network = nn.MultiheadAttention(200, 2)
-    nn.init.ones_(network.in_proj_bias)
-    models.INITS["glorot_normal"](network, torch.Generator().manual_seed(0))
-    assert network.in_proj_weight.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.02)
-    assert not network.in_proj_bias.any() and not network.out_proj.bias.any()
+class CountsInABuffer(Own):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+
+    def scale(self):
+        if self.training:
+            self.count = self.count + 1  # bound anew
+        return 1 + 2 * (self.count > STEPS // 2)
 
 
-@pytest.fixture(scope="module")
-def tickets(tmp_path_factory):
-    spec = lk.TicketSpec(model="tests.networks:Attention", train=TRAIN, prune=PRUNE)
-    return lk.find_tickets(spec, [0], root=tmp_path_factory.mktemp("runs"))
+class LeavesOut(Own):
+    """Stochastic depth."""
+
+    def between(self, hidden):
+        return hidden if self.training and random.random() < 0.5 else super().between(hidden)
 
 
-def test_tickets_of_attention_keep_its_pruned_weights_at_zero(tickets):
-    states, masks = tickets.runs[1].final()
-    assert set(masks) == set(ATTENTION) and tickets.runs[1].folder.identity["revised"]
-    for name, mask in masks.items():
-        assert int(mask.sum()) == round(mask.numel() / 2) and not states[name][~mask].any()
-        assert states[name][mask].all()
+class NeverUses(Own):
+    def between(self, hidden):
+        return hidden
 
 
-def test_the_fused_attention_of_evaluation_gives_the_same_numbers(tickets):
-    network, found = Attention(), []
-    network.load_state_dict({name: state[0] for name, state in tickets.runs[1].final()[0].items()})
-    for fused in (True, False):
-        torch.backends.mha.set_fastpath_enabled(fused)
-        try:
-            found.append(evaluate(network, tickets.experiment.data, "test"))
-        finally:
-            torch.backends.mha.set_fastpath_enabled(True)
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+class Raises(Own):
+    def scale(self):
+        if self.steps == 15:
+            raise RuntimeError("step 15")
+        return 1
 
 
-def test_sparse_training_of_attention(runs):
-    spec = lk.SparseSpec(
-        model="tests.networks:Attention", train=TRAIN,
-        topology=lk.TopologySpec("rigl", density=0.5, allocation="erk", every="5it"),
-    )  # fmt: skip
-    found = lk.train_sparse(spec, [0])
-    assert set(found.densities()["layer"]) == set(ATTENTION) and 0.3 < found.test_flops() < 1
+def training(digits, model, replicates=1, spec=SPEC):
+    torch.manual_seed(0)
+    states = {name: state.expand(replicates, *state.shape).clone() for name, state in model().state_dict().items()}
+    return Training(Population(model, states, {}, spec), digits, spec, list(range(replicates)))
 
 
-def test_what_is_left_out_is_said_once_by_name(runs):
-    spec = lk.TicketSpec(model="tests.networks:LeavesOut", train=TRAIN, prune=PRUNE)
-    with pytest.warns(UserWarning, match="will not be pruned, and are in no count") as said:
-        experiment = Experiment(spec)
-    names = ["scale", "table.weight", "memory.weight_ih_l0", "memory.weight_hh_l0",
-             "normed.parametrizations.weight.original0", "normed.parametrizations.weight.original1"]  # fmt: skip
-    assert models.left_out(LeavesOut()) == names and ", ".join(names) in str(said[0].message)
-    assert experiment.prunable == ["function.weight", "classifier.weight"]
-    assert [layer.positions for layer in experiment.layers.values()] == [1, 1], "a layer used as a function is counted"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert Experiment(spec).prunable
-        for name in models.MODELS:
-            assert not models.left_out(models.build(name)), name
+def by_hand(run, model, spec=SPEC):
+    """The same network in a loop as one writes it, with gradients of zero where there are none."""
+    torch.manual_seed(0)
+    network = model()
+    weights = dict(network.named_parameters())
+    groups = [
+        {"params": [weights[name] for name in weights if (name in prunable(network)) == decayed], "weight_decay": decay}
+        for decayed, decay in ((True, spec.weight_decay), (False, 0.0))
+    ]
+    kinds = {
+        "sgd": lambda: torch.optim.SGD(groups, spec.lr, spec.momentum),
+        "adam": lambda: torch.optim.Adam(groups, spec.lr),
+    }
+    optimizer = kinds[spec.optimizer]()
+    for step in range(STEPS):
+        inputs, labels = run.batch(0, step)
+        for weight in weights.values():
+            weight.grad = torch.zeros_like(weight)
+        nn.functional.cross_entropy(network(inputs), labels).backward()
+        optimizer.step()
+    return network
 
 
-def test_a_layer_that_the_network_does_not_use_is_refused_before_training(runs):
-    with pytest.raises(ValueError, match="does not reach forgotten.weight: .* or leave them out of the network"):
-        lk.find_tickets(lk.TicketSpec(model="tests.networks:Unreached", train=TRAIN, prune=PRUNE), [0])
-    with pytest.raises(ValueError, match="does not reach forgotten.weight"):
-        geometry.layers(Unreached())
-    assert not runs.exists() or not list(runs.iterdir())
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("model", [Own, Flips, Counts, CountsInABuffer, LeavesOut, NeverUses])
+def test_an_own_model_trains_as_written(digits, model, optimizer):
+    spec = SPEC if optimizer == "sgd" else TrainSpec(**{**vars(SPEC), "optimizer": "adam", "lr": 1e-3, "momentum": 0})
+    run = training(digits, model, spec=spec)
+    random.seed(3)
+    run.run()
+    random.seed(3)
+    expected = by_hand(run, model, spec).state_dict()
+    far = {name: float((run.population.states[name][0] - state).abs().max()) for name, state in expected.items()}
+    assert max(far.values()) < 1e-4, far
 
 
-def test_layers_without_a_curvature_are_refused_before_training(runs):
-    prune = lk.PruneSpec(score="obd", levels=1)
-    with pytest.raises(ValueError, match="attention.in_proj_weight: only linear and 2-d convolution layers"):
-        lk.find_tickets(lk.TicketSpec(model="tests.networks:Attention", train=TRAIN, prune=prune), [0])
-    assert not runs.exists() or not list(runs.iterdir())
-    with pytest.raises(ValueError, match="0.weight: only linear"):
-        derivatives.curvature(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten()), torch.zeros(2, 1, 5))
-    with pytest.raises(ValueError, match="layer function is not called by the network"):
-        derivatives.curvature(LeavesOut(), torch.rand(2, 1, 4, 4))
+@pytest.mark.parametrize("replicates", [1, 3])
+def test_an_own_model_that_raises_on_its_way_raises(digits, replicates):
+    with pytest.raises(RuntimeError, match="step 15"):
+        training(digits, Raises, replicates).run()
+
+
+def test_it_is_captured_if_it_asks_for_it_itself(digits):
+    class Asks(Own):
+        capturable = True
+
+    class Inherits(Asks):
+        pass
+
+    def function():
+        network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+        network.capturable = True
+        return network
+
+    for model, asked in ((Own, False), (Asks, True), (Inherits, False), (function, True)):
+        run = training(digits, model, replicates=2)
+        run.run()
+        assert capturable(model()) == run.population.captured == asked
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_layer_that_a_captured_step_leaves_out_has_zero_gradients_too(digits, optimizer):
+    class Asks(NeverUses):
+        capturable = True
+
+    spec = TrainSpec(duration="6it", optimizer=optimizer, weight_decay=0.1)
+    captured, plain = training(digits, Asks, spec=spec), training(digits, NeverUses, spec=spec)
+    captured.run()
+    plain.run()
+    assert captured.population.captured and not plain.population.captured
+    mine, theirs = captured.population.tensors(), plain.population.tensors()
+    assert [name for name in theirs if not torch.equal(mine[name], theirs[name])] == []
+    assert not torch.equal(mine["state/middle.weight"][0], training(digits, Own).population.states["middle.weight"][0])
+
+
+def test_saliency_of_a_layer_that_the_loss_leaves_out_is_zero(digits):
+    found = gradient(NeverUses(), *digits.inputs("train", slice(0, 8)))
+    assert not found["middle.weight"].any() and found["last.weight"].any()
+
+
+@pytest.mark.parametrize(("model", "asks"), [("Noisy", True), ("Plain", False), ("lenet_300_100", True)])
+def test_a_search_hands_on_what_its_model_asks_for(model, asks):
+    name = model if model == "lenet_300_100" else f"tests.networks:{model}"
+    experiment = Experiment(lk.TicketSpec(model=name, train=lk.TrainSpec(duration="4it")))
+    run = experiment.training(Start(experiment.initial([(0, 0)], "init"), {}, [(0, 0)]), 0)
+    run.run()
+    assert run.population.captured == asks
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("subprocess:getoutput", "subprocess is part of Python's standard library"),
+        ("os.path:join", "os.path is part of Python's standard library"),
+        ("hands_on:getoutput", "must be a subclass of nn.Module, or a function"),  # still a function of subprocess
+        ("hands_on:partial", "must be a subclass of nn.Module, or a function"),
+        ("hands_on:NAMES", "must be a subclass of nn.Module, or a function"),
+        ("numpy:array", "must be a subclass of nn.Module, or a function"),
+        ("pandas:DataFrame", "must be a subclass of nn.Module, or a function"),
+        ("hands_on:text", "returns a str, not a network"),
+    ],
+)
+def test_what_cannot_be_a_network_is_refused_before_it_is_called(name, why, tmp_path, monkeypatch):
+    (tmp_path / "hands_on.py").write_text(
+        "from subprocess import getoutput\nfrom functools import partial\nNAMES = ['a']\n"
+        "def text(cmd):\n    return 'a network?'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=why):
+        build(name, {"cmd": f"touch {tmp_path / 'called'}"})
+    with pytest.raises(ValueError, match=f"model '{name}'"):
+        Experiment(lk.TicketSpec(model=name, model_options={"cmd": f"touch {tmp_path / 'called'}"}))
+    assert not (tmp_path / "called").exists()
+
+
+def test_a_module_of_the_standard_library_is_not_even_imported():
+    with pytest.raises(ValueError, match="antigravity is part of Python's standard library"):
+        build("antigravity:fly")
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["torch.nn:Identity", "torchvision.models:resnet18", "tests.networks:Noisy"])
+def test_classes_and_functions_of_packages_can_be_networks(name):
+    assert isinstance(build(name), nn.Module)
+
+
+def test_reading_a_ticket_builds_nothing_that_it_names(tmp_path):
+    """Its provenance is of whoever made it, and a spec is code."""
+    (tmp_path / "strange.py").write_text("raise SystemExit('imported')")
+    about = {"model": "strange:net", "spec": {"model": "strange:net"}}
+    path = lk.Ticket({"weight": torch.ones(2, 2)}, {"weight": torch.eye(2) > 0}, about).save(tmp_path / "t.safetensors")
+    ticket = lk.Ticket.load(path)
+    assert ticket.about["model"] == "strange:net" and "strange:net" in ticket.describe()
+    ticket.load_into(nn.Linear(2, 2, bias=False))
+    assert "strange" not in sys.modules

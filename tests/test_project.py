@@ -4,7 +4,9 @@ import ast
 import json
 import re
 import subprocess
+import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
@@ -80,3 +82,17 @@ def test_the_project_names_no_machine_path_or_registry():
             continue
         found = pattern.search((ROOT / name).read_text(errors="ignore"))
         assert not found, f"{name}: {found and found[0]}"
+
+
+def test_what_is_imported_is_declared():
+    """What comes with another package today may not come with it tomorrow."""
+    sources = [path.read_text() for path in (ROOT / "labkit").rglob("*.py")]
+    for path in NOTEBOOKS:
+        sources += [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    roots = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"labkit"}
+    packages = metadata.packages_distributions()
+    declared = {re.split(r"[<>=\[ ]", entry)[0] for entry in PROJECT["dependencies"]}
+    assert {root for root in roots if not declared & {name.lower() for name in packages.get(root, [])}} == set()

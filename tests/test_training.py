@@ -112,9 +112,9 @@ def test_a_population_gives_each_replicate_what_a_single_run_gives():
     [
         ("lenet_300_100", 8, 1, (1, 2)),  # small: more threads do not pay
         ("lenet_300_100", 2, 3, (2, 1)),
-        ("lenet_300_100", 8, 3, (3, 2)),
-        ("conv_2", 2, 2, (1, 2)),  # large: two threads each
-        ("conv_2", 8, 2, (2, 4)),
+        ("lenet_300_100", 8, 3, (3, 1)),  # forked: one thread each, however many cores
+        ("conv_2", 2, 2, (1, 2)),  # large: one after another, with all threads
+        ("conv_2", 8, 2, (1, 8)),
         ("conv_2", 1, 2, (1, 1)),
     ],
 )

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ from labkit.models.wide_resnet import wrn_22_2
 from labkit.names import choose
 from labkit.randomness import derive, generator
 
-__all__ = ["INITS", "MODELS", "build", "builder", "initial_states", "left_out", "output_layer", "prunable"]
+__all__ = [
+    "INITS", "MODELS", "build", "builder", "capturable", "initial_states", "left_out", "output_layer", "prunable",
+]  # fmt: skip
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet_300_100": LeNet300100,
@@ -45,22 +48,41 @@ def builder(name: str) -> Callable[..., nn.Module]:
     """The function that builds a network: a name of `MODELS`, or your own as `"package.module:function"`.
 
     Raises:
-        ValueError: if there is no such model, module or function.
+        ValueError: if there is no such model, module or function, or it cannot be a network.
     """
-    if ":" not in name:
-        return MODELS[choose("model", name, MODELS)]
-    module, _, function = name.partition(":")
+    return _imported(name) if ":" in name else MODELS[choose("model", name, MODELS)]
+
+
+def _imported(name: str) -> Callable[..., nn.Module]:
+    """What `"package.module:function"` names; importing runs the module, so the standard library's are refused first.
+
+    Not a fence against strangers' code, which any module can hold, but against names that no network can have.
+    """
+    module, _, attribute = name.partition(":")
+    if not _outside_python(module):
+        raise ValueError(f"model {name!r} cannot be a network: {module} is part of Python's standard library")
     try:
-        return getattr(importlib.import_module(module), function)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"model {name!r} cannot be imported: {error}") from error
+    network = inspect.isclass(found) and issubclass(found, nn.Module)
+    if not network and not (inspect.isfunction(found) and _outside_python(found.__module__)):
+        raise ValueError(
+            f"model {name!r} cannot be a network: it must be a subclass of nn.Module, or a function that returns a "
+            "network, written in Python and outside its standard library"
+        )
+    return found
+
+
+def _outside_python(module: str) -> bool:
+    return module.split(".")[0] not in sys.stdlib_module_names
 
 
 def build(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) -> nn.Module:
     """Build a network; parameters that its own code draws are drawn from `seed`.
 
     Raises:
-        ValueError: for an unknown model or an option it does not take.
+        ValueError: for an unknown model, an option it does not take, or a function that returns no network.
     """
     function = builder(name)
     for option in options or {} if name in MODELS else {}:
@@ -68,9 +90,12 @@ def build(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "build"))
         try:
-            return function(**(options or {}))
+            network = function(**(options or {}))
         except TypeError as error:
             raise ValueError(f"model {name!r} does not take the options {dict(options or {})}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"model {name!r} returns a {type(network).__name__}, not a network (an nn.Module)")
+    return network
 
 
 def prunable(model: nn.Module) -> list[str]:
@@ -100,6 +125,16 @@ def left_out(model: nn.Module) -> list[str]:
 def output_layer(model: nn.Module) -> str:
     """Name of the last prunable weight, the classifier: the layer that the LTH prunes at half rate."""
     return prunable(model)[-1]
+
+
+def capturable(model: nn.Module) -> bool:
+    """Whether a network asks to be captured, by an attribute `capturable = True` of its own or of its class.
+
+    A captured step does what the step did when it was looked at, once: so its forward pass in training must be the same
+    tensor operations every time, keep its counts in buffers, and draw random numbers from PyTorch alone. What a class
+    inherits asks for nothing, as the forward pass may be another.
+    """
+    return bool(vars(model).get("capturable", vars(type(model)).get("capturable", False)))
 
 
 def glorot_normal(model: nn.Module, rng: torch.Generator) -> None:

@@ -20,6 +20,7 @@ class LeNet300100(nn.Module):
     """
 
     input_shape = (1, 28, 28)
+    capturable = True
 
     def __init__(self, activation: str = "relu", classes: int = 10):
         super().__init__()

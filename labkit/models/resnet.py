@@ -39,6 +39,7 @@ class ResNet20(nn.Module):
     """
 
     input_shape = (3, 32, 32)
+    capturable = True
 
     def __init__(self, classes: int = 10, width: float = 1.0):
         super().__init__()

@@ -52,6 +52,7 @@ class ResNet50(nn.Module):
     """
 
     input_shape = (3, 32, 32)
+    capturable = True
 
     def __init__(self, classes: int = 10, width: float = 1.0, zero_last_norm: bool = False):
         super().__init__()

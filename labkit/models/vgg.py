@@ -22,6 +22,7 @@ class VGG19(nn.Module):
     """
 
     input_shape = (3, 32, 32)
+    capturable = True
 
     def __init__(self, classes: int = 10, width: float = 1.0):
         super().__init__()

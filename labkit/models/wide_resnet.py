@@ -46,6 +46,7 @@ class WideResNet(nn.Module):
     """
 
     input_shape = (3, 32, 32)
+    capturable = True
 
     def __init__(self, depth: int, widening: int, classes: int = 10, width: float = 1.0, dropout: float = 0.0):
         super().__init__()
