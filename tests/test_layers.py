@@ -19,7 +19,7 @@ LAYERS = [
         "device",
         "optimizers",
         "concurrency",
-    },  # fmt: skip
+    },
     {"pruning", "models", "data", "topology", "claims"},
     {"specs"},
     {
