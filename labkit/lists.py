@@ -1,7 +1,7 @@
 """Lists and mappings given by people, checked element by element; checks are as `labkit.names` has them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from numbers import Integral, Real
 from typing import Any
 
@@ -33,7 +33,7 @@ def listed(what: str, value: object, *, of: Check, like: str) -> list[Any]:
     ValueError: seeds is 3: write a list, such as [0, 1, 2]
     """
     try:
-        found = None if isinstance(value, str | bytes | Mapping | set) else list(value)  # type: ignore[call-overload]
+        found = None if isinstance(value, str | bytes | Mapping | Set) else list(value)  # type: ignore[call-overload]
     except TypeError:
         found = None
     if found is None:
