@@ -21,7 +21,8 @@ from labkit.training import Training
 from tests.conftest import lenet, lenet_states
 
 ENDLESS = """
-import labkit as lk
+import torch, labkit as lk
+torch.set_num_threads(2)
 lk.find_tickets(lk.TicketSpec(train=lk.TrainSpec(duration="1000000it", evaluate_every="1000000it")), [0, 1])
 """
 SPEC = TrainSpec(duration="24it", evaluate_every="12it", batch_size=20, optimizer="sgd", lr=0.05, momentum=0.9)
