@@ -21,7 +21,8 @@ from labkit.training import Training
 from tests.conftest import lenet, lenet_states
 
 ENDLESS = """
-import labkit as lk
+import torch, labkit as lk
+torch.set_num_threads(2)
 train = lk.TrainSpec(duration="1000000it", evaluate_every="1000000it")
 lk.find_tickets(lk.TicketSpec(train=train, prune=lk.PruneSpec(levels=0)), [0, 1])
 """

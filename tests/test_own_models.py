@@ -218,9 +218,10 @@ def test_classes_and_functions_of_packages_can_be_networks(name):
     assert isinstance(build(name), nn.Module)
 
 
-def test_reading_a_ticket_builds_nothing_that_it_names(tmp_path):
+def test_reading_a_ticket_builds_nothing_that_it_names(tmp_path, monkeypatch):
     """Its provenance is of whoever made it, and a spec is code."""
     (tmp_path / "strange.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
     about = {"model": "strange:net", "spec": {"model": "strange:net"}}
     path = lk.Ticket({"weight": torch.ones(2, 2)}, {"weight": torch.eye(2) > 0}, about).save(tmp_path / "t.safetensors")
     ticket = lk.Ticket.load(path)

@@ -16,8 +16,8 @@ SCRIPT = """
 import sys
 import labkit as lk, labkit.training as training
 training.CHECKPOINT_SECONDS = 0.1
-noisy = dict(
-    model="tests.networks:Noisy",
+own = dict(
+    model="tests.networks:" + sys.argv[1],
     train=lk.TrainSpec(
         duration="500it", evaluate_every="50it", optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=1e-4,
         lr_warmup="100it", lr_drops=["0.5run"], augment="crop_flip",
@@ -28,7 +28,7 @@ sparse = lk.SparseSpec(
     topology=lk.TopologySpec(method="rigl_sm", density=0.2, every="7it", allocation="erk"),
 )
 spec = lk.TicketSpec(
-    **(noisy if sys.argv[1] == "noisy" else dict(train=lk.TrainSpec(duration="600it", evaluate_every="50it"))),
+    **(own if sys.argv[1] in ("Noisy", "Plain") else dict(train=lk.TrainSpec(duration="600it", evaluate_every="50it"))),
     prune=lk.PruneSpec(output_rate=0.1, levels=2), rewind="20it",
 )
 print("started", flush=True)
@@ -61,7 +61,7 @@ def content(root):
     return found, metrics
 
 
-@pytest.fixture(scope="module", params=["lenet", "noisy", "sparse"])
+@pytest.fixture(scope="module", params=["lenet", "Noisy", "Plain", "sparse"])
 def uninterrupted(tmp_path_factory, request):
     root = tmp_path_factory.mktemp("whole")
     process = start(root, request.param)
@@ -72,7 +72,8 @@ def uninterrupted(tmp_path_factory, request):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_killed_and_resumed_is_bitwise_equal(uninterrupted, tmp_path, seed):
-    """The noisy network has batch norm, dropout, augmentation, momentum and a schedule; the sparse one moving masks."""
+    """The noisy network has batch norm, dropout, augmentation, momentum and a schedule, and runs captured and plain
+    steps; the sparse one has moving masks."""
     whole, seconds, network = uninterrupted
     moment = random.Random(seed).uniform(0.15, 0.7) * seconds
     for attempt in range(8):
