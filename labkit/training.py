@@ -114,7 +114,8 @@ class Training:
         network share. A GPU works through its queue with one, as do threads that share one random generator.
         """
         self.population.prepare(*self.batch(0, self.start))
-        cores, layers = torch.get_num_threads(), geometry.layers(self.population.models[0], self.data.shape)
+        cores = torch.get_num_threads()
+        layers = geometry.layers(self.population.models[0], self.data.shape, unreached=True)
         work = self.spec.batch_size * sum(layer.macs for layer in layers.values())
         alone = self.population.device.type == "cuda" or (self._draws and not self._forks)
         number = 1 if alone or work > LARGE_STEP else min(self.population.size, cores)

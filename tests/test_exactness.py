@@ -25,7 +25,7 @@ def test_gradients_are_those_of_float64_to_1e_4_once_relus_and_pools_choose_alik
 def test_what_is_measured_is_the_step_that_trains(digits_in_colour):
     images, labels = digits_in_colour
     states = models.initial_states("resnet20", {"width": 0.25}, "own", [(1, "init")])
-    population = Population(lambda: models.build("resnet20", {"width": 0.25}), states, {}, TrainSpec(), trusted=True)
+    population = Population(lambda: models.build("resnet20", {"width": 0.25}), states, {}, TrainSpec())
     network = models.build("resnet20", {"width": 0.25})
     network.load_state_dict({name: state[0] for name, state in states.items()})
     measured = gradients(WAYS[OURS](network), images, labels, Choices())

@@ -133,6 +133,20 @@ def test_a_layer_that_the_network_does_not_use_is_refused_before_training(runs):
     assert not runs.exists() or not list(runs.iterdir())
 
 
+def test_a_layer_of_training_alone_is_pruned_and_costs_no_inference():
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.auxiliary = nn.Linear(16, 10), nn.Linear(16, 10)
+
+        def forward(self, images):
+            hidden = images.flatten(1)
+            return self.used(hidden) + (self.auxiliary(hidden) if self.training else 0)
+
+    found = geometry.layers(Auxiliary(), (1, 4, 4))
+    assert {name: layer.positions for name, layer in found.items()} == {"used.weight": 1, "auxiliary.weight": 0}
+
+
 def test_layers_without_a_curvature_are_refused_before_training(runs):
     prune = lk.PruneSpec(score="obd", levels=1)
     with pytest.raises(ValueError, match="attention.in_proj_weight: only linear and 2-d convolution layers"):
