@@ -140,5 +140,5 @@ def test_layers_without_a_curvature_are_refused_before_training(runs):
     assert not runs.exists() or not list(runs.iterdir())
     with pytest.raises(ValueError, match="0.weight: only linear"):
         derivatives.curvature(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten()), torch.zeros(2, 1, 5))
-    with pytest.raises(ValueError, match="layer function is not called by the network"):
+    with pytest.raises(ValueError, match="layer function is not called in the forward pass"):
         derivatives.curvature(LeavesOut(), torch.rand(2, 1, 4, 4))
