@@ -19,7 +19,7 @@ def gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tens
 
 
 def curvature(model: nn.Module, inputs: Tensor, chunk: int = 32) -> dict[str, Tensor]:
-    """Diagonal of the Gauss-Newton matrix of the mean cross-entropy, exact, in evaluation mode.
+    """Diagonal of the Gauss-Newton matrix of the mean cross-entropy, nothing sampled, in evaluation mode.
 
     h = mean over examples of sum_c p_c * (d log p_c / d w)**2, with p the network's own softmax: for cross-entropy the
     Gauss-Newton matrix is the Fisher matrix (Martens 2020, section 9). It equals the Hessian's diagonal for a network

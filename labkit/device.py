@@ -37,7 +37,8 @@ def precision(name: str, where: torch.device) -> Iterator[None]:
     """Do matrix products and convolutions in this precision.
 
     Args:
-        name: "float32" (exact, the protocols' own; on a GPU too, where PyTorch's default would be TF32 convolutions),
+        name: "float32" (24-bit mantissas, the protocols' own; on a GPU too, where PyTorch's default would be TF32
+            convolutions),
             "tf32" (10-bit mantissas on a GPU; on a CPU the same as float32) or "bfloat16" (8-bit mantissas).
         where: the device.
 

@@ -13,7 +13,7 @@ CONVOLUTION_BATCH = 64  # on a CPU: twice as fast or more, as activations stay i
 
 @torch.no_grad()
 def evaluate(model: nn.Module, data: DataSet, split: str) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy (a fraction) of a network on a split, exact over all examples.
+    """Mean cross-entropy (nats) and accuracy (a fraction) of a network on a split, each example counted once.
 
     Both are NaN for an empty split.
     """

@@ -191,7 +191,8 @@ class TrainSpec(Spec):
         lr: learning rate.
         batch_size: examples a step.
         momentum, nesterov: of SGD.
-        weight_decay: L2 penalty added to the gradient of linear and convolution weights, not of biases and norms.
+        weight_decay: L2 penalty added to the gradient of the weights that can be pruned (`models.prunable`), not of
+            biases and norms.
         lr_drops: moments (`Step`s) at which the learning rate is multiplied by `lr_drop_factor`.
         lr_warmup: linear warm-up from 0 (a `Step`).
         augment: a name of `labkit.data.AUGMENTATIONS`: "none", "crop_flip" (padding 4), "reflect_crop_flip" or

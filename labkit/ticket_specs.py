@@ -62,6 +62,7 @@ class TicketSpec(NetworkSpec):
 
     Attributes:
         prune: a `PruneSpec`.
+        init: "default" is Gaussian Glorot for the kit's networks, and your own model's own for yours.
         rewind: the moment of level 0's training whose weights every ticket starts from (a `Step`; "0it": the
             initialisation). A ticket continues there: its schedule and data order go on from that step.
 
