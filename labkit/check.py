@@ -11,7 +11,7 @@ from importlib.resources import files
 import pandas as pd
 
 from labkit import claims
-from labkit.claims import AtLeast, AtMost, Claim
+from labkit.claims import AtLeast, AtMost, Claim, Rule
 from labkit.names import choose
 from labkit.parameters import Settings, params_folder
 
@@ -144,9 +144,14 @@ def _judge(
         fails = len(control) == len(values) and not rule.met(control)
         met = met and fails
         reason += f"; the control, {rule.control}, {'fails' if fails else 'does not fail'} it ({_numbers(control)})"
-    chance = "counted" if rule.chance is None else f"by chance {100 * rule.chance:.2g} %"
     verdict = "not judged" if changed else ("met" if met else "MISSED")
-    return Verdict(*about, rule.text(claim.unit), chance, changed or reason, verdict)
+    return Verdict(*about, rule.text(claim.unit), _chance(rule), changed or reason, verdict)
+
+
+def _chance(rule: Rule) -> str:
+    if rule.chance is None:
+        return "counted"
+    return f"by chance {100 * rule.chance:.2g} %" if rule.chance >= 0.001 else "by chance < 0.1 %"
 
 
 def _values(measured: Measured) -> tuple[float, ...]:

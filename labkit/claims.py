@@ -21,6 +21,7 @@ from labkit.names import choose
 PRESETS = ("smoke", "quick", "paper")
 COUNTED = "counted"
 MOST = 0.10
+ROUNDING = 0.006  # of a stated chance, and what the draws leave
 OF = ("mean", "every seed", "each value")
 _TESTS = {
     "above": lambda low, high, bound: low > bound,
@@ -164,4 +165,8 @@ def _check_chance(preset: str, rule: Rule) -> None:
     if not 0 <= rule.chance <= MOST:
         raise ValueError(
             f"the rule of {preset} passes by chance {rule.chance:.0%} of the time: at most {MOST:.0%} judges"
+        )
+    if abs(rule.chance - (found := rule.passes_by_chance())) > ROUNDING:
+        raise ValueError(
+            f"the rule of {preset} says that it passes by chance {rule.chance:.1%} of the time; it is {found:.1%}"
         )

@@ -69,6 +69,8 @@ class Experiment:
         self.prunable = models.prunable(network)
         if not self.prunable:
             raise ValueError(f"model {spec.model!r} has no linear, convolution or attention layer to prune")
+        if frozen := [name for name in self.prunable if not network.get_parameter(name).requires_grad]:
+            raise ValueError(f"model {spec.model!r} does not train {', '.join(frozen)}: what is pruned must be trained")
         self.layers = geometry.layers(network, self.data.shape)  # as FLOPs see them
         if others := models.left_out(network):
             _tell_left_out(spec.model, tuple(others))
@@ -239,6 +241,10 @@ class Experiment:
             raise ValueError(
                 f"model {self.spec.model!r} does not take {tuple(inputs.shape[1:])} images: {error}"
             ) from error
+        if not isinstance(logits, Tensor):
+            raise ValueError(
+                f"model {self.spec.model!r} gives a {type(logits).__name__}: it must give one tensor of logits"
+            )
         if logits.ndim != 2 or logits.shape[1] < len(self.data.classes):
             raise ValueError(
                 f"model {self.spec.model!r} gives {tuple(logits.shape[1:])} outputs; {self.data.name} has "

@@ -10,6 +10,10 @@ that lie near zero, which changes gradients by percents. Here pixels take turns 
 kernel makes if they pass for channels: means are right to 3e-6, fewer than a tenth of the choices flip, and a step
 takes as long as before, within 2 % (`benchmarks/exactness.py` and its table, which also says what is left).
 
+The weight gradient of a 1x1 convolution with a stride, of channels-last images with fewer than 16 channels, writes past
+its memory from eight kernel threads on (oneDNN in PyTorch 2.15, a segmentation fault). Such a layer takes the pixels
+that its stride reaches first, and has no stride then: the same products.
+
 Where PyTorch has no such operator, or for other types and devices, the default is used.
 """
 
@@ -20,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 LEAST_WEIGHTS = 16_384  # below this the call costs more than it saves
+FEW_CHANNELS = 16  # from here on strided 1x1 convolutions keep to their memory
 LANES = 1_024  # sums at a time: fewer round more, more leave the cache
 
 
@@ -57,6 +62,19 @@ def _forward(layer: nn.Linear, inputs: Tensor) -> Tensor:
     if not plain or torch.is_autocast_enabled("cpu"):
         return nn.functional.linear(inputs, layer.weight, layer.bias)
     return _Linear.apply(inputs, layer.weight, layer.bias)
+
+
+def _strided(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
+    if inputs.ndim != 4 or inputs.device.type != "cpu":
+        return nn.Conv2d.forward(layer, inputs)
+    down, right = layer.stride
+    reached = inputs[:, :, ::down, ::right].contiguous(memory_format=torch.channels_last)
+    return nn.functional.conv2d(reached, layer.weight, layer.bias, groups=layer.groups)
+
+
+def _overruns(layer: nn.Conv2d) -> bool:
+    reaches = layer.kernel_size == (1, 1) and layer.stride != (1, 1) and layer.padding in ((0, 0), "valid")
+    return reaches and layer.in_channels < FEW_CHANNELS
 
 
 class _BatchNorm(torch.autograd.Function):
@@ -125,4 +143,6 @@ def accelerate(model: nn.Module) -> nn.Module:
             layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
         elif type(layer) is nn.BatchNorm2d:
             layer.forward = partial(_normalise, layer)  # type: ignore[method-assign]
+        elif type(layer) is nn.Conv2d and _overruns(layer):
+            layer.forward = partial(_strided, layer)  # type: ignore[method-assign]
     return model

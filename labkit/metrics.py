@@ -185,7 +185,7 @@ def falls_earlier_by(table: pd.DataFrame, control: str) -> list[float]:
     """By how many percentage points of weights a seed's control falls below its dense network before its tickets do.
 
     Only levels at which both were trained count. Where one of them does not fall within them, it would at fewer weights
-    than the last: the difference is then `AtLeast` or `AtMost` a number; NaN where neither falls.
+    than the last: the difference is then `AtLeast` or `AtMost` a number; NaN where neither falls, or one diverged.
 
     Returns:
         A number a seed; see `falls_below_dense`.
@@ -193,6 +193,9 @@ def falls_earlier_by(table: pd.DataFrame, control: str) -> list[float]:
     both = set(table[table["branch"] == control]["level"]) | {0}
     found = []
     for _, part in table[table["level"].isin(both)].groupby("seed"):
+        if any(set(part[part["branch"] == branch]["level"]) | {0} != both for branch in (control, TICKET)):
+            found.append(float("nan"))  # a network diverged
+            continue
         last = part["percent_remaining"].min()
         theirs, mine = (falls_below_dense(part, branch) for branch in (control, TICKET))
         gap = (theirs or last) - (mine or last)

@@ -53,6 +53,8 @@ class Population:
         self.states = {name: self._place(state) for name, state in states.items()}
         self.size = len(next(iter(self.states.values())))
         self.models = [accelerate(model()) for _ in range(self.size)]
+        if len(set(map(id, self.models))) < self.size:
+            raise ValueError("the model's function gives the same network twice: each call must build one of its own")
         self.parameters = [name for name, parameter in self.models[0].named_parameters() if parameter.requires_grad]
         self._fits(masks)
         for index, network in enumerate(self.models):

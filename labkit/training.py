@@ -23,6 +23,7 @@ from labkit.data import AUGMENTATIONS, BatchOrder, DataSet
 from labkit.device import precision
 from labkit.dynamics import Dynamics, kept
 from labkit.evaluation import evaluate
+from labkit.models import capturable
 from labkit.names import choose
 from labkit.population import Population
 from labkit.randomness import derive, generator
@@ -85,7 +86,8 @@ class Training:
         self.snapshot_at = snapshot_at
         self.snapshot = {} if snapshot_at is None else {name: shared(s) for name, s in population.states.items()}
         self._stop = Flag()
-        self._draws = _draws(population.models[0], data)
+        # one look tells of the kit's networks and of those that ask to be captured; others may begin to draw later
+        self._draws = not capturable(population.models[0]) or _draws(population.models[0], data)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a later process needs to go on bit for bit."""

@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -32,3 +34,30 @@ def test_other_inputs_take_the_default_way():
     assert layer(torch.randn(2, 3, 200)).shape == (2, 3, 200)
     assert layer.double()(torch.randn(2, 200).double()).dtype == torch.float64
     assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+def test_narrow_strided_shortcuts_are_the_same_function():
+    plain = torch.nn.Conv2d(4, 8, 1, stride=2)
+    ours = kernels.accelerate(torch.nn.Conv2d(4, 8, 1, stride=2))
+    ours.load_state_dict(plain.state_dict())
+    images = torch.randn(3, 4, 7, 7).to(memory_format=torch.channels_last)
+    results = []
+    for layer in (plain, ours):
+        inputs = images.clone().requires_grad_()
+        outputs = layer(inputs)
+        results.append([outputs, *torch.autograd.grad(outputs.square().sum(), [inputs, layer.weight, layer.bias])])
+    for mine, theirs in zip(*results, strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_narrow_residual_network_survives_eight_kernel_threads():
+    code = """
+import torch
+from labkit.kernels import accelerate
+torch.set_num_threads(8)
+layer = accelerate(torch.nn.Conv2d(4, 8, 1, stride=2).to(memory_format=torch.channels_last))
+images = torch.randn(60, 4, 28, 28).to(memory_format=torch.channels_last)
+for _ in range(30):
+    torch.autograd.grad(layer(images).sum(), layer.weight)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

@@ -78,6 +78,8 @@ def test_what_never_fell_or_never_stopped_is_a_bound():
     assert (slow, type(slow)) == (0.5, AtMost)
     flat = table.assign(accuracy_at_early_stop=0.9, cut_off=True)
     assert all(map(math.isnan, metrics.falls_earlier_by(flat, "random_sparse"))), "neither falls: nothing is known"
+    gone = table[(table["branch"] == "random_sparse") | (table["level"] != 2)]
+    assert all(map(math.isnan, metrics.falls_earlier_by(gone, "random_sparse"))), "one that diverged does not fall"
     assert all(map(math.isnan, metrics.speed_ratios(flat, "random_sparse", 1)))
 
 

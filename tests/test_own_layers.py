@@ -156,3 +156,42 @@ def test_layers_without_a_curvature_are_refused_before_training(runs):
         derivatives.curvature(nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten()), torch.zeros(2, 1, 5))
     with pytest.raises(ValueError, match="layer function is not called in the forward pass"):
         derivatives.curvature(LeavesOut(), torch.rand(2, 1, 4, 4))
+
+
+class Frozen(nn.Module):
+    """Has a layer that does not train."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 8).requires_grad_(False), nn.Linear(8, classes)
+
+    def forward(self, images):
+        return self.last(self.first(images.flatten(1)).relu())
+
+
+class Two(Frozen):
+    """Gives more than logits."""
+
+    def forward(self, images):
+        return super().forward(images), images
+
+
+ONE = Frozen().requires_grad_(True)
+
+
+def always_the_same(classes: int = 10):
+    return ONE
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("Frozen", "does not train first.weight: what is pruned must be trained"),
+        ("Two", "gives a tuple: it must give one tensor"),
+        ("always_the_same", "the same network twice"),
+    ],
+)
+def test_what_cannot_be_trained_as_asked_is_refused_by_name(runs, model, message):
+    spec = lk.TicketSpec(model=f"tests.test_own_layers:{model}", train=TRAIN, prune=PRUNE)
+    with pytest.raises(ValueError, match=message):
+        lk.find_tickets(spec, [0, 1])
