@@ -378,7 +378,7 @@ def test_layer_rates(runs):
     mask = lk.find_tickets(lk.TicketSpec(train=small_spec().train, prune=prune), [0]).runs[1].start()[1]
     assert masks.counts(mask) == {"fc1.weight": 188_160, "fc2.weight": 15_000, "fc3.weight": 1_000}
     with pytest.raises(ValueError, match="unknown prunable layer 'fc2': did you mean 'fc2.weight'"):
-        lk.find_tickets(lk.TicketSpec(prune=lk.PruneSpec(layer_rates={"fc2": 0.5})), [0])
+        lk.find_tickets(lk.TicketSpec(prune=lk.PruneSpec(levels=1, layer_rates={"fc2": 0.5})), [0])
 
 
 def test_reprs_are_compact_and_name_no_address(trunk):
