@@ -48,7 +48,7 @@ def test_a_missed_claim_fails_the_batch(folder):
     shutil.copytree(ROOT / "params", folder / "params")
     path = folder / "params" / "00_quickstart" / "expected.yaml"
     expected = yaml.safe_load(path.read_text())
-    expected["ticket_vs_reinit"]["smoke"]["above"] = 50
+    expected["ticket_vs_reinit"]["smoke"] |= {"above": 50, "chance": 0.0}
     path.write_text(yaml.safe_dump(expected))
     done = papermill(folder, LABKIT_PARAMS=str(folder / "params"))
     assert done.returncode != 0 and "ClaimMissed: ticket_vs_reinit" in done.stderr
