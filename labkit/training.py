@@ -3,9 +3,10 @@
 Replicates are independent, so each advances on its own: a worker takes the replicate that is furthest behind, trains
 it to its next evaluation and gives it back. A population of one works in the caller's thread; several are trained by
 forked processes of one kernel thread each, on memory that they share (by threads, which divide the kernel threads among
-them, where processes cannot be forked or the step is not captured). Measured on 2 cores with LeNet-300-100 this beat
-stacked (vmapped) execution more than twice. Large convolutional networks, whose activations crowd each other out of the
-caches, go one after another with all kernel threads. What a replicate computes depends, by rounding, on the number of
+them, where processes cannot be forked). Networks whose step is not captured go one after another, as what they draw
+comes from one generator. Measured on 2 cores with LeNet-300-100 this beat stacked (vmapped) execution more than twice.
+Large convolutional networks, whose activations crowd each other out of the caches, go one after another with all kernel
+threads. What a replicate computes depends, by rounding, on the number of
 kernel threads that it gets (`Training.crew`: of cores, population and network), and on nothing else.
 """
 
