@@ -160,6 +160,10 @@ def _rule(preset: str, entry: Mapping[str, Any]) -> Rule | str:
 def _check_chance(preset: str, rule: Rule) -> None:
     if rule.null is None:
         return
+    if rule.kind == "within" and rule.null.get("mean") and not rule.control:
+        raise ValueError(
+            f"the rule of {preset} is of equality (its null is a difference): it needs a 'control' that fails"
+        )
     if rule.chance is None or not rule.seen:
         raise ValueError(f"the rule of {preset} must say its 'chance' under the null, and where its spread was 'seen'")
     if not 0 <= rule.chance <= MOST:

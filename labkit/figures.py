@@ -75,6 +75,8 @@ def by_sparsity(
             figure.update_yaxes(rangemode="tozero", row=row, col=column)
         weights_axis(figure, row, column, low)
     caption = f"points: mean of {networks(table)}; bars: lowest to highest of them"
+    if STOP in panels and table["cut_off"].any():
+        caption += "; open triangles: a network was still improving at the end, and would have stopped later"
     if published is not None:
         caption += published_note("grey: published (digitised)", published_as)
     finish(figure, title, caption, height=440 * rows if rows > 1 else 520)
@@ -90,10 +92,13 @@ def _measured_points(figure: go.Figure, table: pd.DataFrame, panel: Panel, row: 
             line = spread(some, ["level", "percent_remaining"], panel.column)
             line = line.sort_values("percent_remaining", ascending=False)
             name = " ".join(filter(None, (network, NAMES.get(branch, branch))))
+            cut = set(some[some["cut_off"]]["level"]) if panel == STOP else set()
+            symbols = ["triangle-up-open" if level in cut else "circle" for level in line["level"]]
             figure.add_trace(
                 go.Scatter(
                     x=line["percent_remaining"], y=panel.factor * line["mean"], name=name, legendgroup=name,
-                    showlegend=(row, column) == (1, 1), mode="lines+markers", marker={"size": 6},
+                    showlegend=(row, column) == (1, 1), mode="lines+markers",
+                    marker={"size": 8 if cut else 6, "symbol": symbols},
                     line={"color": COLOURS[number if network else index], "width": 2,
                           "dash": "dot" if branch.startswith(dotted) else "solid"},
                     error_y=ranges(line, panel.factor),

@@ -206,24 +206,57 @@ def falls_earlier_by(table: pd.DataFrame, control: str) -> list[float]:
 def largest_gain_pp(table: pd.DataFrame) -> float:
     """Mean accuracy at early stop of the best level of tickets minus dense, percentage points.
 
-    The best of several levels on test data, as papers quote it: biased upwards; no substitute for `paired`.
+    The best of several levels on test data, as papers quote it: biased upwards; no substitute for `paired`. NaN if a
+    network of some level diverged.
     """
-    mean = table[table["branch"] == TICKET].groupby("level")["accuracy_at_early_stop"].mean()
+    mean = level_means(table, TICKET, "accuracy_at_early_stop")
     return float(100 * (mean.drop(0).max() - mean[0]))
 
 
 def largest_speedup(table: pd.DataFrame) -> float:
-    """Mean early-stop iteration of dense over that of the fastest level of tickets; biased upwards likewise."""
-    mean = table[table["branch"] == TICKET].groupby("level")["early_stop_iteration"].mean()
-    return float(mean[0] / max(1.0, mean.drop(0).min()))
+    """Mean early-stop iteration of dense over that of the fastest level of tickets; biased upwards likewise.
+
+    `AtLeast` or `AtMost` where a dense network, or one of that level, was still improving at the end.
+    """
+    mean = level_means(table, TICKET, "early_stop_iteration")
+    if (sparse := mean.drop(0).dropna()).empty:
+        return float("nan")
+    cut = table[table["branch"] == TICKET].groupby("level")["cut_off"].any()
+    return _bounded(float(mean[0] / max(1.0, sparse.min())), above=cut[0], below=cut[sparse.idxmin()])
+
+
+def stops_earlier_by(table: pd.DataFrame, level: int) -> list[float]:
+    """By how much a seed's ticket stops earlier than its dense network, % of the latter's iterations; bounds likewise.
+
+    Returns:
+        A number a seed that has both.
+    """
+    stops = table[table["branch"] == TICKET].pivot(index="seed", columns="level")
+    if not {0, level} <= set(stops["early_stop_iteration"]):
+        return []
+    found = []
+    for seed, at in stops["early_stop_iteration"][[0, level]].dropna().iterrows():
+        cut = stops["cut_off"].loc[seed]
+        found.append(_bounded(100 * (1 - at[level] / max(1.0, at[0])), above=bool(cut[0]), below=bool(cut[level])))
+    return found
 
 
 def share_below_ticket(table: pd.DataFrame, control: str, below_percent: float) -> float:
-    """Share of the levels with fewer weights left (%) at which a control's mean accuracy at early stop is lower."""
-    sparse = table[table["percent_remaining"] < below_percent]
-    mean = sparse.pivot_table(index="level", columns="branch", values="accuracy_at_early_stop")
-    both = mean.reindex(columns=[TICKET, control]).dropna()
-    return float((both[control] < both[TICKET]).mean())
+    """Share of the levels with fewer weights left (%) at which a control's mean accuracy at early stop is lower.
+
+    NaN if there is none, or a network of either branch diverged.
+    """
+    theirs, mine = (level_means(table, branch, "accuracy_at_early_stop") for branch in (control, TICKET))
+    sparse = table[table["percent_remaining"] < below_percent]["level"]
+    both = (mine - theirs).dropna()
+    return float((both[both.index.isin(sparse)] > 0).mean())
+
+
+def level_means(table: pd.DataFrame, branch: str, value: str) -> pd.Series:
+    """A branch's means by level, over networks; all NaN where one is missing: survivors are not what was asked for."""
+    by_level = table[table["branch"] == branch].groupby("level")[value]
+    mean = by_level.mean().astype(float)
+    return mean if by_level.size().nunique() == 1 else mean * float("nan")
 
 
 def spread(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:

@@ -5,7 +5,6 @@ network's.
 """
 
 from collections.abc import Mapping, Sequence
-from math import isnan
 from typing import Any
 
 import pandas as pd
@@ -181,6 +180,7 @@ def largest_gap_pp(table: pd.DataFrame, published: pd.DataFrame, column: str = "
     """Largest difference of a row's mean accuracy from the published one, percentage points; None if none is shared.
 
     Published rows that a note calls suspect, or with a standard deviation above 1 pp (a seed collapsed), are left out.
+    NaN if a network of a row diverged.
     """
     sound = published
     if "note" in published:
@@ -188,5 +188,12 @@ def largest_gap_pp(table: pd.DataFrame, published: pd.DataFrame, column: str = "
     if "accuracy_std" in published:
         sound = sound[~(sound["accuracy_std"] > 1)]
     both = beside(summary(table), sound, [column])
-    gap = float((100 * both["mean"] - both[f"published_{column}"]).abs().max())
-    return None if isnan(gap) else gap
+    gaps = (100 * both["mean"] - both[f"published_{column}"]).abs().dropna()
+    if gaps.empty:
+        return None
+    return float(gaps.max()) if (both["count"] == table["seed"].nunique()).all() else float("nan")
+
+
+def swapped(table: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
+    """The same rows with the names of two methods exchanged: what a comparison by method must notice."""
+    return table.assign(method=table["method"].replace({one: other, other: one}))

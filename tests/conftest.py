@@ -10,7 +10,16 @@ import labkit as lk
 from labkit import data, models
 
 os.environ["LABKIT_PROGRESS"] = "off"
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(int(os.environ.get("KERNEL_THREADS", min(2, os.cpu_count() or 1))))
+
+
+@pytest.fixture(params=[1, 2, 8])
+def kernel_threads(request):
+    """The test runs with one, two and eight kernel threads, whatever the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

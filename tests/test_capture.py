@@ -37,6 +37,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.usefixtures("kernel_threads")
 def test_captured_steps_are_the_plain_steps_bit_for_bit(name, optimizer):
     options, shape = NETWORKS[name]
     spec = TrainSpec(optimizer=optimizer, lr=0.01, weight_decay=1e-3)
@@ -65,6 +66,7 @@ def test_captured_steps_are_the_plain_steps_bit_for_bit(name, optimizer):
 @pytest.mark.parametrize("name", ["conv_2", "resnet20"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.usefixtures("kernel_threads")
 def test_convolutions_learn_as_with_torch_optim_however_images_lie_in_memory(name, layout, optimizer):
     """Fused optimisers walk through memory: a gradient that lies otherwise than its weight would be scrambled."""
     options = {"width": 0.25}

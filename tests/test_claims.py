@@ -101,6 +101,12 @@ def test_a_number_that_was_cut_off_meets_a_rule_only_for_certain(tmp_path, monke
     assert shown in verdicts.table()["measured"][0] and shown in verdicts._repr_html_()
 
 
+def test_a_rule_of_equality_without_a_control_is_refused(tmp_path, monkeypatch):
+    rule = {"within": [-1, 1], "because": "b", "h0": {"kind": "difference", "values": 1, "spread": 0.1, "mean": 3}}
+    with pytest.raises(ValueError, match=r"claim C: the rule of smoke is of equality .* needs a 'control'"):
+        judged(tmp_path, monkeypatch, rule | {"chance": 0, "seen": "here"}, [0.1])
+
+
 def test_equality_is_missed_where_its_control_would_pass_too(tmp_path, monkeypatch):
     rule = {"within": [-1, 1], "control": "something else"} | COUNTED
     with pytest.raises(ValueError, match="claim C is one of equality: controls must hold 'C', something else"):

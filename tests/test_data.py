@@ -146,6 +146,8 @@ def labels(stray, dtype=np.int64):
         ({"classes": ["ant", "bee", "cat", "dog"]}, "4 classes, but no training example of 'dog'"),
         ({"train_images": np.zeros((60, 1, 0, 8), np.uint8)}, r"is empty: its shape is \(60, 1, 0, 8\)"),
         ({"test_images": np.zeros((12, 1, 9, 8), np.uint8)}, "training and test images differ in size"),
+        ({"classes": ["ant", "bee", "ant"]}, "two classes are named 'ant'"),
+        ({"train_labels": labels(0) * 0, "test_labels": np.zeros(12, int)}, r"all images are of one class \('0'\)"),
     ],
 )
 def test_labels_and_images_that_cannot_be_trained_on_are_named(tmp_path, changes, message):
@@ -182,6 +184,14 @@ def test_a_class_that_is_held_out_whole_is_named(tmp_path):
     with pytest.raises(ValueError, match="with 10 images held out for validation, none is left to train of class '1'"):
         data.load(path)
     assert data.load(path, validation=3).size("train") == 57
+    with pytest.raises(ValueError, match="3 images held out .* and 2 taken to train, none is left to train of class"):
+        data.load(path, validation=3, train=2)
+
+
+def test_test_images_of_another_size_are_refused_even_where_the_model_has_them_resized(tmp_path):
+    path = npz(tmp_path, test_images=np.zeros((12, 1, 9, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"differ in size or colour: \(1, 8, 8\) and \(1, 9, 8\)"):
+        data.load(path, shape=(1, 28, 28))
 
 
 def image_folder(root):

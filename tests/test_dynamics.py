@@ -71,6 +71,7 @@ def test_longer_training_scales_the_schedule_but_not_every():  # pitfall 30
 
 
 @pytest.mark.parametrize("method", CHANGING)
+@pytest.mark.usefixtures("kernel_threads")
 def test_the_suite_that_every_method_passes(method):  # pitfalls 25, 27, 31
     run = training(method)
     population = run.population
@@ -146,6 +147,7 @@ def test_the_first_layer_is_dense_under_uniform_and_no_layer_is_emptied():  # pi
     assert sum(int(mask[0].sum()) for mask in erk.values()) == round(0.1 * 266_200)
 
 
+@pytest.mark.usefixtures("kernel_threads")
 def test_a_dynamic_run_resumes_bit_for_bit(digits):
     whole = training("snfs")
     whole.run()

@@ -90,6 +90,24 @@ def test_largest_gain_speedup_and_share_by_hand(table):
     assert metrics.share_below_ticket(table, "random_reinit", below_percent=50) != 1.0, "no level that sparse"
 
 
+def test_a_mean_over_networks_of_which_one_diverged_is_no_measurement(table):
+    of_another_seed = metrics.outcomes(pd.DataFrame(network("ticket", 0, 1, [3, 2, 1, 1], [0.1, 0.5, 0.9, 0.95])))
+    lost = pd.concat([table, of_another_seed], ignore_index=True)
+    for found in (metrics.largest_gain_pp(lost), metrics.largest_speedup(lost)):
+        assert math.isnan(found), "dense is of two seeds, level 1 of one"
+    assert math.isnan(metrics.share_below_ticket(lost, "random_reinit", below_percent=90))
+
+
+def test_a_speedup_over_networks_that_did_not_stop_is_a_bound(table):
+    assert type(metrics.largest_speedup(table)) is float
+    assert metrics.stops_earlier_by(table, 1) == [50.0], "iteration 10 instead of 20"
+    for level, kind in ((0, AtLeast), (1, AtMost)):
+        cut = table.assign(cut_off=(table["level"] == level) & (table["branch"] == "ticket"))
+        assert type(metrics.largest_speedup(cut)) is kind
+        assert [type(earlier) for earlier in metrics.stops_earlier_by(cut, 1)] == [kind]
+    assert metrics.stops_earlier_by(table, 9) == [], "not run"
+
+
 def test_accuracy_at_fractions_by_hand():
     rows = network("ticket", 0, 0, [3, 2, 1, 1, 1], [0.1, 0.5, 0.6, 0.8, 0.9])  # iterations 0, 10, ..., 40
     rows += network("ticket", 1, 0, [3, 2, 1, 1, 1], [0.2, 0.4, 0.7, 0.6, 0.5])

@@ -1,6 +1,7 @@
 """Rows, metrics, tables and figures of sparse training, by hand."""
 
 import dataclasses
+from math import isnan
 
 import pandas as pd
 import pytest
@@ -163,6 +164,14 @@ def test_metrics_by_hand(by_hand):
     )
     assert sparse_metrics.largest_gap_pp(table, PUBLISHED) == pytest.approx(1.0), "the suspect row does not count"
     assert sparse_metrics.largest_gap_pp(table[:2], PUBLISHED) is None
+    lost = table.drop(table[table["method"] == "Static"].index[0])
+    assert isnan(sparse_metrics.largest_gap_pp(lost, PUBLISHED)), "a network diverged: the mean is of the others"
+
+
+def test_a_comparison_by_method_notices_two_that_are_exchanged(by_hand):
+    exchanged = sparse_metrics.swapped(by_hand[0], "RigL", "Static")
+    found = sparse_metrics.paired(exchanged, ("RigL", "Random"), ("Static", "Random"))
+    assert found["difference_pp"].tolist() == pytest.approx([-1.0, -3.0])
 
 
 def test_figures(by_hand):

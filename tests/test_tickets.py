@@ -96,6 +96,7 @@ def test_old_folders_of_controls_do_not_pass_for_new_ones_and_those_of_tickets_d
         assert folder(1, kind, [0]).identity["revised"] == ["new weights at each level"]
 
 
+@pytest.mark.usefixtures("kernel_threads")
 def test_finished_runs_are_read_and_more_levels_extend_them(runs, monkeypatch):
     from labkit.training import Training
 
@@ -140,6 +141,7 @@ def test_counts_that_are_expected_are_those_that_are_trained(trunk):
         assert kept[level] == pytest.approx(metrics.expected_percent(trunk.experiment.spec, level), abs=1e-9)
 
 
+@pytest.mark.usefixtures("kernel_threads")
 def test_rewinding_brings_back_batch_norm_too(runs, tmp_path, monkeypatch):  # pitfall 6
     (tmp_path / "normed.py").write_text(
         "from torch import nn\n"

@@ -32,6 +32,7 @@ def training(digits, replicates=1, density=0.3, spec=None, seed=0, **changes):
 
 
 @pytest.mark.parametrize("spec", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.usefixtures("kernel_threads")
 def test_masked_weights_and_their_state_stay_zero_whatever_is_planted(digits, spec):  # pitfalls 1, 2
     run = training(digits, 2, spec=spec)
     population = run.population
@@ -52,6 +53,7 @@ def test_masked_weights_and_their_state_stay_zero_whatever_is_planted(digits, sp
 
 
 @pytest.mark.parametrize("spec", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.usefixtures("kernel_threads")
 def test_steps_are_those_of_torch_optim(digits, spec):
     run = training(digits, 1, density=1.1, spec=spec)
     network = accelerate(lenet())  # the same products: Adam blows up their rounding where gradients are tiny
@@ -83,6 +85,7 @@ def test_negative_weights_learn(digits):  # pitfall 3
     assert (run.population.states["fc1.weight"] != before)[alive].float().mean() > 0.7
 
 
+@pytest.mark.usefixtures("kernel_threads")
 def test_a_population_gives_each_replicate_what_a_single_run_gives():
     """Three replicates, 200 steps: the same numbers and the same early stop, whatever the number of kernel threads."""
     digits = data.load("digits", shape=(1, 28, 28))
@@ -128,6 +131,7 @@ def test_who_trains_beside_whom(name, cores, replicates, crew, monkeypatch):
     assert run.crew() == crew
 
 
+@pytest.mark.usefixtures("kernel_threads")
 def test_evaluation_does_not_depend_on_its_batches(digits, monkeypatch):
     images = data.load("digits", shape=(3, 32, 32))
     for network, given in ((lenet(), digits), (models.build("resnet20", {"width": 0.25}), images)):
@@ -206,6 +210,7 @@ def test_accuracy_is_exact_over_a_last_short_batch():  # pitfall 11
     assert accuracy == int((logits.argmax(1) == labels["test"]).sum()) / 10_007
 
 
+@pytest.mark.usefixtures("kernel_threads")
 def test_a_diverged_replicate_stops_alone(digits):
     spec = TrainSpec(duration="30it", evaluate_every="10it")
     states = lenet_states(3)
@@ -218,6 +223,7 @@ def test_a_diverged_replicate_stops_alone(digits):
     assert torch.equal(run.population.states["fc1.weight"][0], alone.population.states["fc1.weight"][0])
 
 
+@pytest.mark.usefixtures("kernel_threads")
 def test_an_interrupt_saves_and_the_rest_gives_the_same_run(digits):
     whole = training(digits, 3, snapshot_at=15)
     whole.run()
@@ -272,6 +278,7 @@ class Noisy(nn.Module):
         return self.last(nn.functional.dropout(self.first(inputs), 0.5, self.training))
 
 
+@pytest.mark.usefixtures("kernel_threads")
 def test_batch_norm_and_dropout_belong_to_the_replicate(digits):
     """Any module trains: buffers are kept per replicate, dropout is drawn from the replicate's seed and step."""
     spec = TrainSpec(duration="12it", evaluate_every="6it", optimizer="sgd", lr=0.05)

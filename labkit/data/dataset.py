@@ -146,20 +146,20 @@ def make(
             f"{name}: {len(labels)} training images cannot give {held} for validation and {train} to train"
         )
     order = torch.randperm(len(labels), generator=generator(0, "validation"))
-    if gone := set(labels.tolist()) - set(labels[order[held:]].tolist()):
-        lost = found.classes[min(gone)]
-        raise ValueError(f"{name}: with {held} images held out for validation, none is left to train of class {lost!r}")
     parts = {"validation": order[:held], "train": order[held:][: train or available].sort().values}
+    if gone := set(labels.tolist()) - set(labels[parts["train"]].tolist()):
+        how = f"{held} images held out for validation" + (f" and {train} taken to train" if train else "")
+        raise ValueError(f"{name}: with {how}, none is left to train of class {found.classes[min(gone)]!r}")
+    if "test_images" not in found.tensors:
+        raise ValueError(f"{name}: there is no test set (arrays test_images and test_labels, or a folder test/)")
+    sizes = [tuple(found.tensors[f"{split}_images"].shape[1:]) for split in ("train", "test")]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"{name}: training and test images differ in size or colour: {sizes[0]} and {sizes[1]}")
     images = fit(images, shape)
     split_images = {key: images[index] for key, index in parts.items()}
     split_labels = {key: labels[index] for key, index in parts.items()}
-    if "test_images" not in found.tensors:
-        raise ValueError(f"{name}: there is no test set (arrays test_images and test_labels, or a folder test/)")
     split_images["test"] = fit(found.tensors["test_images"], shape)
     split_labels["test"] = found.tensors["test_labels"].long()
-    if split_images["test"].shape[1:] != images.shape[1:]:
-        sizes = f"{tuple(images.shape[1:])} and {tuple(split_images['test'].shape[1:])}"
-        raise ValueError(f"{name}: training and test images differ in size or colour: {sizes}")
     scale, shift = (value.reshape(-1, 1, 1) for value in normalise(images))
     digest = hashlib.sha256(json.dumps(found.classes).encode())
     for tensor in (*split_images.values(), *split_labels.values(), scale, shift):

@@ -75,6 +75,10 @@ def check(arrays: Arrays, path: Path) -> Arrays:
         tensors[f"{split}_images"] = images = _checked_images(images, f"{path}: {split}_images")
         highest = _highest_label(labels, len(images), len(classes), f"{path}: {split}_labels")
         classes = classes or tuple(str(n) for n in range(highest + 1))
+    if len(classes) < 2:
+        raise ValueError(f"{path}: all images are of one class ({classes[0]!r}): there is nothing to tell apart")
+    if twice := [name for name in classes if classes.count(name) > 1]:
+        raise ValueError(f"{path}: two classes are named {twice[0]!r}")
     examples = torch.bincount(tensors["train_labels"].long(), minlength=len(classes))
     if lacking := [name for name, count in zip(classes, examples.tolist(), strict=True) if not count]:
         names = ", ".join(map(repr, lacking[:5])) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
