@@ -222,7 +222,7 @@ def largest_speedup(table: pd.DataFrame) -> float:
     if (sparse := mean.drop(0).dropna()).empty:
         return float("nan")
     cut = table[table["branch"] == TICKET].groupby("level")["cut_off"].any()
-    return _bounded(float(mean[0] / max(1.0, sparse.min())), above=cut[0], below=cut[sparse.idxmin()])
+    return _bounded(float(mean[0] / max(1.0, sparse.min())), above=cut[0], below=cut[sparse.index[int(sparse.argmin())]])
 
 
 def stops_earlier_by(table: pd.DataFrame, level: int) -> list[float]:
