@@ -9,6 +9,7 @@ from labkit import check, figures, learning_figures, metrics
 from labkit.claims import AtLeast, AtMost
 from labkit.parameters import preset_values, settings
 from labkit.progress import Progress
+from labkit.style import NAMES
 from labkit.ticket_specs import PruneSpec, TicketSpec
 
 FIGURE_3 = preset_values("lth_figure_3", "smoke")
@@ -106,6 +107,16 @@ def test_a_speedup_over_networks_that_did_not_stop_is_a_bound(table):
         assert type(metrics.largest_speedup(cut)) is kind
         assert [type(earlier) for earlier in metrics.stops_earlier_by(cut, 1)] == [kind]
     assert metrics.stops_earlier_by(table, 9) == [], "not run"
+
+
+def test_early_stops_that_were_cut_off_are_marked_in_the_figure_and_said(table):
+    cut = table.assign(cut_off=table["level"] == 1)
+    for rows, said in ((cut, True), (table.assign(cut_off=False), False)):
+        figure = figures.by_sparsity(rows, title="t")
+        stops, ends = (trace for trace in figure.data if trace.name == NAMES["ticket"])
+        assert stops.marker.symbol == ("circle", "triangle-up-open" if said else "circle"), "of levels 0 and 1"
+        assert set(ends.marker.symbol) == {"circle"}, "accuracies are what they are"
+        assert any("open triangles" in note.text for note in figure.layout.annotations) == said
 
 
 def test_accuracy_at_fractions_by_hand():

@@ -20,7 +20,8 @@ def tickets(accuracies):
     return pd.DataFrame(
         [
             {"branch": branch, "level": level, "seed": seed, "copy": 0, "percent_remaining": 100 * 0.8**level,
-             "early_stop_iteration": 100, "accuracy_at_early_stop": accuracy, "accuracy_at_end": accuracy}
+             "early_stop_iteration": 100, "accuracy_at_early_stop": accuracy, "accuracy_at_end": accuracy,
+             "cut_off": False}
             for (branch, level), values in accuracies.items()
             for seed, accuracy in enumerate(values)
             if accuracy is not None
