@@ -21,7 +21,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 reproduce: $(READY)  ## run the notebooks on embedded data (PRESET=quick: on MNIST) and show tickets beside their controls
-	$(BIN)/python -m labkit.report reproduce --preset $(PRESET) $(NOTEBOOKS)
+	$(BIN)/python -m labkit reproduce --preset $(PRESET) $(NOTEBOOKS)
 
 lint: $(READY)  ## style, format and types
 	$(BIN)/ruff check .
@@ -37,7 +37,7 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyter lab notebooks
 
 notebooks: $(READY)  ## run the notebooks and keep their outputs in them, as they are committed
-	$(BIN)/python -m labkit.report refresh $(NOTEBOOKS)
+	$(BIN)/python -m labkit refresh $(NOTEBOOKS)
 
 benchmark: $(READY)  ## throughput beside a plain PyTorch loop
 	$(BIN)/python benchmarks/throughput.py

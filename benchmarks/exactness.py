@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from labkit import data, models, provenance
-from labkit.kernels import accelerate
+from labkit import data, models
+from labkit.runs import provenance
+from labkit.training.engines.kernels import accelerate
 
 WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "labkit, channels-last": lambda network: accelerate(network).to(memory_format=torch.channels_last),

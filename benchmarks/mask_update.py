@@ -14,8 +14,10 @@ import time
 import torch
 from torch import nn
 
-from labkit import allocation, models, provenance
-from labkit.topology import METHODS, update
+from labkit import models
+from labkit.runs import provenance
+from labkit.sparsity import allocation
+from labkit.sparsity.topology import METHODS, update
 
 
 def peak() -> float:

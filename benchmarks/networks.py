@@ -21,15 +21,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from labkit import data, models, provenance
-from labkit.device import device, precision
-from labkit.dynamics import Dynamics
-from labkit.kernels import accelerate
-from labkit.population import Population
-from labkit.sparse import initial_masks
-from labkit.sparse_specs import TopologySpec
-from labkit.specs import TrainSpec
-from labkit.training import Training
+from labkit import data, models
+from labkit.ground.device import device, precision
+from labkit.runs import provenance
+from labkit.specs.networks import TrainSpec
+from labkit.specs.sparse import TopologySpec
+from labkit.studies.sparse_training import initial_masks
+from labkit.training.engines.kernels import accelerate
+from labkit.training.loop import Training
+from labkit.training.mask_updates import Dynamics
+from labkit.training.population import Population
 
 SGD = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "augment": "crop_flip"}
 ADAM = {"optimizer": "adam", "lr": 3e-4}

@@ -22,10 +22,11 @@ from torch import nn
 from torch.nn.utils import prune
 from torchvision import transforms
 
-from labkit import data, models, provenance
-from labkit.population import Population
-from labkit.specs import TrainSpec
-from labkit.training import Training
+from labkit import data, models
+from labkit.runs import provenance
+from labkit.specs.networks import TrainSpec
+from labkit.training.loop import Training
+from labkit.training.population import Population
 
 BATCH, EVERY = 60, 100
 PLAIN_ITERATIONS, ITERATIONS = 300, {1: 3000, 5: 1000, 20: 400}

@@ -2,15 +2,15 @@
 
 __version__ = "0.1.0"
 
-from labkit.experiment import Experiment
-from labkit.parameters import settings
-from labkit.sparse import SparseRun, longer, small_dense, train_sparse
-from labkit.sparse_specs import SparseSpec, TopologySpec
-from labkit.specs import DataSpec, TrainSpec
-from labkit.steps import Step
-from labkit.ticket_specs import PruneSpec, TicketSpec
-from labkit.ticketfile import Ticket
-from labkit.tickets import branch, find_tickets, random_reinit, random_sparse
+from labkit.ground.steps import Step
+from labkit.notebook.settings import settings
+from labkit.runs.experiment import Experiment
+from labkit.runs.ticket_files import Ticket
+from labkit.specs.networks import DataSpec, TrainSpec
+from labkit.specs.sparse import SparseSpec, TopologySpec
+from labkit.specs.tickets import PruneSpec, TicketSpec
+from labkit.studies.sparse_training import SparseRun, longer, small_dense, train_sparse
+from labkit.studies.tickets import branch, find_tickets, random_reinit, random_sparse
 
 __all__ = [
     "DataSpec",

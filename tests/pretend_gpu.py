@@ -117,7 +117,7 @@ def seed_all(seed: int) -> None:
 
 
 class Graph:
-    """Stands in for `labkit.capture.Graph`."""
+    """Stands in for `labkit.training.engines.captured.Graph`."""
 
     def __init__(self, step, fixed, inputs):
         self.step, self.fixed = step, fixed
@@ -127,7 +127,7 @@ class Graph:
 
 
 def capture(step, examples):
-    """Stands in for `labkit.capture.capture`, whose trace would not see these tensors."""
+    """Stands in for `labkit.training.engines.captured.capture`, whose trace would not see these tensors."""
     step(*(tensor.clone() for tensor in examples))
     return step
 
@@ -144,8 +144,8 @@ def pretended():
             ("torch.cuda.manual_seed_all", seed_all),
             ("torch.cuda.get_rng_state", lambda *_: STATE),
             ("torch.random.fork_rng", lambda *_, **__: nullcontext()),
-            ("labkit.population.Graph", Graph),
-            ("labkit.population.capture", capture),
+            ("labkit.training.population.Graph", Graph),
+            ("labkit.training.population.capture", capture),
         ):
             stack.enter_context(patch(target, stand_in))
         stack.enter_context(Mode())

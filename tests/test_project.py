@@ -13,7 +13,7 @@ import nbformat
 import pytest
 import yaml
 
-from labkit.parameters import PRESETS
+from labkit.notebook.settings import PRESETS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

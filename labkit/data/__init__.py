@@ -5,8 +5,8 @@ from functools import partial
 from labkit.data.augment import AUGMENTATIONS
 from labkit.data.dataset import NORMALISATIONS, BatchOrder, DataSet, make
 from labkit.data.sources import DOWNLOADED, EMBEDDED, arrays, folder, is_own
-from labkit.lists import listed, optional
-from labkit.names import shown, text, whole
+from labkit.ground.lists import listed, optional
+from labkit.ground.names import shown, text, whole
 
 __all__ = [
     "AUGMENTATIONS",

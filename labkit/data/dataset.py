@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from labkit.data.files import Arrays
-from labkit.names import choose
-from labkit.randomness import generator
+from labkit.ground.names import choose
+from labkit.ground.randomness import generator
 
 
 def _dataset(images: Tensor) -> tuple[Tensor, Tensor]:

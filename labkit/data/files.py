@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from labkit.data.folders import read_folder
-from labkit.tensorfiles import write_bytes
+from labkit.ground.tensor_files import write_bytes
 
 CHANNELS = (1, 3)
 _KEYS = ("train_images", "train_labels", "test_images", "test_labels")

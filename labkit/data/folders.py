@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labkit.randomness import generator
+from labkit.ground.randomness import generator
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 LITTER = {"__MACOSX", "__pycache__", "@eaDir", "lost+found"}

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from labkit.data.files import Arrays, check, read, write
-from labkit.names import choose
-from labkit.randomness import generator
+from labkit.ground.names import choose
+from labkit.ground.randomness import generator
 
 EMBEDDED = "digits"
 DOWNLOADED = {

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from labkit.ground.names import choose
+from labkit.ground.randomness import derive, generator
 from labkit.models.conv import conv_2, conv_4, conv_6
 from labkit.models.lenet import LeNet300100
 from labkit.models.resnet import ResNet20
 from labkit.models.resnet50 import ResNet50
 from labkit.models.vgg import VGG19
 from labkit.models.wide_resnet import wrn_22_2
-from labkit.names import choose
-from labkit.randomness import derive, generator
 
 __all__ = [
     "INITS", "MODELS", "build", "builder", "capturable", "initial_states", "left_out", "output_layer", "prunable",

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from labkit.ground.names import whole
 from labkit.models.layers import check_classes, check_dropout, scaled
-from labkit.names import whole
 
 
 class ConvNet(nn.Module):

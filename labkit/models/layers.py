@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from labkit.names import fraction, number, whole
+from labkit.ground.names import fraction, number, whole
 
 
 def scaled(channels: int, width: float) -> int:

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from labkit.ground.names import choose
 from labkit.models.layers import check_classes
-from labkit.names import choose
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from labkit.ground.names import switch
 from labkit.models.layers import check_classes, fan_out_normal, scaled
-from labkit.names import switch
 
 _EXPANSION = 4  # channels out of a block / channels of its 3x3 convolution
 

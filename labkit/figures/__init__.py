@@ -1,0 +1,1 @@
+"""All drawing: style, a module a kind of figure, tables."""

@@ -1,0 +1,114 @@
+"""Geometry: the layers of a network as `flops` counts them, read off one forward pass."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from labkit.models import prunable
+from labkit.sparsity.flops import Layer
+
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def layers(model: nn.Module, input_shape: Sequence[int] | None = None, *, unreached: bool = False) -> dict[str, Layer]:
+    """Every prunable layer of a network with its weight's shape and how often an example uses each weight.
+
+    A layer that runs several times counts as often. The network is not changed: a copy of it sees a blank example in
+    evaluation mode. Counted are calls of the layers, and, where a weight is handed to a function instead (attention
+    does so), the products and convolutions that it takes part in.
+
+    Args:
+        model: the network.
+        input_shape: of one example, (channels, height, width); default `model.input_shape`.
+        unreached: whether there may be layers that no forward pass reaches.
+
+    Returns:
+        name of the weight, as in `models.prunable` -> layer; one that evaluation does not reach has no positions.
+
+    Raises:
+        ValueError: if no shape is given and the network does not name one, or if no forward pass, in training or
+            evaluation, reaches a prunable layer.
+    """
+    shape = getattr(model, "input_shape", None) if input_shape is None else input_shape
+    if shape is None:
+        raise ValueError("input_shape is missing: (channels, height, width) of an example, as the network names none")
+    weights, macs = _pass(copy.deepcopy(model).eval(), (1, *shape))
+    missing = [name for name, count in macs.items() if not count]
+    if missing and not unreached:
+        _, trained = _pass(copy.deepcopy(model).train(), (2, *shape))
+        _refuse([name for name in missing if not trained[name]])
+    return {name: Layer(tuple(weight.shape), _quotient(macs[name], weight.numel())) for name, weight in weights.items()}
+
+
+def _pass(network: nn.Module, shape: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Prunable weights of a network, and their multiply-accumulates in a forward pass of blank examples."""
+    weights: dict[str, Tensor] = {name: network.get_parameter(name) for name in prunable(network)}
+    called = _count_calls(network, weights)
+    products, first = _Products(weights), next(network.parameters())
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), _plain_attention(), products:
+        network(torch.zeros(*shape, dtype=first.dtype, device=first.device))
+    return weights, {name: max(called[name], products.macs[name]) for name in weights}
+
+
+def _refuse(unreached: Sequence[str]) -> None:
+    if unreached:
+        raise ValueError(
+            f"the forward pass does not reach {', '.join(unreached)}: pruning would count weights that do nothing; "
+            "use these layers in forward, or leave them out of the network"
+        )
+
+
+def _quotient(macs: int, weights: int) -> int | float:
+    return macs / weights if macs % weights else macs // weights
+
+
+def _count_calls(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Multiply-accumulates of the layers that are called, by weight; filled as the network runs."""
+    macs = dict.fromkeys(weights, 0)
+
+    def hook(name: str, weight: Tensor) -> Any:
+        def count(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+            images = inputs[0] if isinstance(layer, _TRANSPOSED) else output  # its inputs' pixels use each weight once
+            macs[name] += images.numel() // weight.shape[0] * weight.numel()
+
+        return count
+
+    for name, weight in weights.items():
+        layer, _, kind = name.rpartition(".")
+        if kind == "weight":
+            network.get_submodule(layer).register_forward_hook(hook(name, weight))
+    return macs
+
+
+class _Products(TorchDispatchMode):
+    """Multiply-accumulates of the products and convolutions that weights take part in, as PyTorch counts them."""
+
+    def __init__(self, weights: Mapping[str, Tensor]):
+        super().__init__()
+        self.macs = dict.fromkeys(weights, 0)
+        self._owners = {weight.untyped_storage()._cdata: name for name, weight in weights.items()}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            for given in args:
+                if isinstance(given, Tensor) and (name := self._owners.get(given.untyped_storage()._cdata)):
+                    self.macs[name] += formula(*args, **(kwargs or {}), out_val=result) // 2
+        return result
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Without the fused attention of evaluation mode, in which single products are not seen."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

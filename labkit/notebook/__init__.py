@@ -1,0 +1,1 @@
+"""What a notebook needs around its science: settings, claims and their verdicts, results, batch runs."""

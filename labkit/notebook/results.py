@@ -1,0 +1,74 @@
+"""What a notebook leaves behind: its table, figure, verdicts, and a record of how they came about."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import yaml
+
+from labkit.notebook.claims import Verdicts
+from labkit.notebook.settings import Settings
+from labkit.runs import provenance
+from labkit.runs.folders import runs_folder
+from labkit.runs.run import Run
+from labkit.studies.methods import Study
+from labkit.studies.sparse_training import SparseRun
+from labkit.studies.tickets import Runs
+
+
+def folder(settings: Settings) -> Path:
+    """Where a notebook's results go: `runs/results/NOTEBOOK/PRESET`, `PRESET-changed` if its parameters were."""
+    return runs_folder() / "results" / settings.notebook / (settings.preset + "-changed" * bool(settings.changed))
+
+
+def write(
+    settings: Settings, *branches: Runs | SparseRun | Study, table: pd.DataFrame, figure: go.Figure, verdicts: Verdicts
+) -> Path:
+    """Write `table.csv`, `verdicts.csv`, `figure.html`, `figure.svg` (where a browser can draw it) and `run.yaml`.
+
+    Returns:
+        The folder they are in.
+    """
+    path = folder(settings)
+    path.mkdir(parents=True, exist_ok=True)
+    table.round(6).to_csv(path / "table.csv", index=False)
+    verdicts.table().to_csv(path / "verdicts.csv", index=False)
+    figure.write_html(path / "figure.html", include_plotlyjs=True)
+    (path / "figure.svg").unlink(missing_ok=True)  # an older one, where none can be drawn now
+    if (svg := draw_svg(figure)) is not None:
+        (path / "figure.svg").write_bytes(svg)
+    (path / "run.yaml").write_text(yaml.safe_dump(record(settings, *branches), sort_keys=False))
+    return path
+
+
+def record(settings: Settings, *branches: Runs | SparseRun | Study) -> dict[str, Any]:
+    """Parameters, hardware, versions and commits, time, and the runs that the results were computed from."""
+    runs = {run.folder.hash: run for branch in branches for run in _runs(branch)}
+    found: Mapping[str, Any] = provenance.describe()
+    made = [run.result for run in runs.values()]
+    return {
+        "notebook": settings.notebook,
+        "preset": settings.preset,
+        "parameters": dict(settings.values),
+        "changed_from_preset": list(settings.changed),
+        **{key: found[key] for key in ("hardware", "labkit", "torch", "python")},
+        "commit_of_notebook": found["commit"],
+        "commit_of_runs": sorted({result["commit"] for result in made}),
+        "training_seconds": round(sum(result["seconds"] for result in made), 1),
+        "replica_iterations": sum((r["iterations"] - r["begin"]) * len(r["replicates"]) for r in made),
+        "runs": list(runs),
+    }
+
+
+def _runs(branch: Runs | SparseRun | Study) -> list[Run]:
+    return [branch.run] if isinstance(branch, SparseRun) else list(branch.runs.values())
+
+
+def draw_svg(figure: go.Figure) -> bytes | None:
+    """The figure as SVG, or None where there is no Chrome or Chromium, which draws it."""
+    try:
+        return figure.to_image(format="svg")
+    except (RuntimeError, ValueError, OSError):  # kaleido and plotly name a missing browser by one of these
+        return None

@@ -1,0 +1,280 @@
+"""What a spec needs to run, checked before any training; and one run of a population, computed once and kept."""
+
+import inspect
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labkit import data, models
+from labkit.data import DataSet
+from labkit.ground.device import device
+from labkit.ground.lists import optional
+from labkit.ground.names import choose, path, shown
+from labkit.ground.randomness import generator
+from labkit.models import inspection
+from labkit.runs import identity, provenance, revisions
+from labkit.runs.folders import RunFolder
+from labkit.runs.run import Run, Start, States
+from labkit.sparsity.masks import pack_states
+from labkit.sparsity.scores import Evidence, score
+from labkit.specs.networks import digest
+from labkit.specs.sparse import SparseSpec
+from labkit.specs.tickets import TicketSpec
+from labkit.training import derivatives
+from labkit.training.loop import Training
+from labkit.training.mask_updates import Dynamics
+from labkit.training.population import Captures, Population
+
+SCORE_EXAMPLES = 256
+NO_DEFAULT = inspect.Parameter.empty
+_CAPTURES: dict[str, Captures] = {}  # of the kit's own networks, for all experiments of the process
+FORMAT = 2  # raise when the same spec comes to mean other numbers: old runs are then computed anew
+
+
+class Experiment:
+    """A checked spec: its data, its model, and the runs it asks for.
+
+    Raises:
+        ValueError: for a spec that cannot run: unknown names, data and model that do not fit, a batch that is larger
+            than the training set, a rewind step outside.
+        FileNotFoundError: if the data is not here and cannot be downloaded.
+    """
+
+    def __init__(self, spec: TicketSpec | SparseSpec, root: Path | None = None):
+        if not isinstance(spec, TicketSpec | SparseSpec):
+            raise ValueError(f"spec is {shown(spec)}: it must be a TicketSpec or a SparseSpec")
+        self.root = optional("root", root, of=path)
+        function = models.builder(spec.model)
+        shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
+        self.device = device()
+        self._own_model = ":" in spec.model
+        self.data: DataSet = data.load(**asdict(spec.data), shape=shape)
+        defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
+        self.options = dict(spec.model_options)
+        if "classes" in defaults:
+            self.options.setdefault("classes", len(self.data.classes))
+        given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
+        self.all_options = identity.plain({k: v for k, v in defaults.items() if v is not NO_DEFAULT} | self.options)
+        # an option at its default is not in the hash
+        self.spec: Any = replace(spec, model_options=given, init=spec.initialisation)
+        self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
+        network = self.model()
+        drawn = models.initial_states(spec.model, self.options, self.spec.init, [(0, "init")])
+        network.load_state_dict({name: state[0] for name, state in drawn.items()})
+        logits = self._try(network)
+        self._architecture = identity.architecture(network, None if self._own_model else logits)
+        self.prunable = models.prunable(network)
+        if not self.prunable:
+            raise ValueError(f"model {spec.model!r} has no linear, convolution or attention layer to prune")
+        if frozen := [name for name in self.prunable if not network.get_parameter(name).requires_grad]:
+            raise ValueError(f"model {spec.model!r} does not train {', '.join(frozen)}: what is pruned must be trained")
+        self.layers = inspection.layers(network, self.data.shape)  # as FLOPs see them
+        if others := models.left_out(network):
+            _tell_left_out(spec.model, tuple(others))
+        self._revised = revisions.of_model(network)
+        self.output = models.output_layer(network)
+        weights = network.state_dict()
+        self.convolutions = {name for name in self.prunable if weights[name].ndim > 2}
+        self.shapes = {name: tuple(weights[name].shape) for name in self.prunable}
+        self.sizes = {name: weights[name].numel() for name in self.prunable}
+        for name in spec.prune.layer_rates if isinstance(spec, TicketSpec) else ():
+            choose("prunable layer", name, self.prunable)
+        if spec.train.batch_size > (examples := self.data.size("train")):
+            raise ValueError(f"batch_size is {spec.train.batch_size}, and there are {examples} training examples")
+        self.clock = spec.train.clock(examples)
+        if self._own_model and isinstance(spec, TicketSpec) and spec.prune.levels:  # what it cannot do it says now
+            score(spec.prune.score, self.evidence(weights, seed=0, level=0, examples=2))
+        self.dynamics = Dynamics(spec.topology, self.clock) if isinstance(spec, SparseSpec) else None
+        rewind = spec.rewind if isinstance(spec, TicketSpec) else "0it"
+        self.rewind = self.clock.iterations(rewind)
+        if not self.rewind < self.iterations:
+            raise ValueError(f"rewind is {rewind!r}, step {self.rewind}: training has only {self.iterations} steps")
+
+    @cached_property
+    def step_digest(self) -> str:
+        """What shapes a training step, apart from tensors."""
+        train, model = self.spec.train, self.spec.model
+        if self._own_model:
+            model += provenance.code_digest(models.builder(model))
+        names = ("optimizer", "momentum", "nesterov", "weight_decay", "label_smoothing", "precision")
+        update = [getattr(train, name) for name in names]
+        return digest([model, self.all_options, update, str(self.device)])
+
+    @property
+    def iterations(self) -> int:
+        """Of a run."""
+        return self.clock.run
+
+    def model(self) -> nn.Module:
+        """A network of the spec's architecture."""
+        return models.build(self.spec.model, self.options)
+
+    def initial(self, replicates: Sequence[tuple[int, int]], purpose: str) -> States:
+        """Fresh initialisations, stacked; the purpose and the copy tell those of one seed apart."""
+        seeds = [(seed, f"{purpose}/{copy}") for seed, copy in replicates]
+        return models.initial_states(self.spec.model, self.options, self.spec.init, seeds)
+
+    def evidence(self, states: Mapping[str, Tensor], seed: int, level: int, examples: int = SCORE_EXAMPLES) -> Evidence:
+        """What a pruning criterion may look at: a trained network, and derivatives on 256 training examples."""
+        rng = generator(seed, "score", level)
+
+        def on_examples(derivative: Callable[..., Mapping[str, Tensor]], *, labels: bool) -> Mapping[str, Tensor]:
+            network = self.model()
+            network.load_state_dict(dict(states))
+            order = torch.randperm(self.data.size("train"), generator=generator(seed, "score examples", level))
+            batch = self.data.inputs("train", order[:examples])
+            return derivative(network, *(batch if labels else batch[:1]))
+
+        return Evidence(
+            {name: states[name] for name in self.prunable},
+            rng,
+            lambda: on_examples(derivatives.gradient, labels=True),
+            lambda: on_examples(derivatives.curvature, labels=False),
+        )
+
+    def folder(
+        self, level: int, branch: str, seeds: Sequence[int], copies: int = 1, source: RunFolder | None = None
+    ) -> RunFolder:
+        """The folder of a run: one population, at one level of pruning, of one branch; a source gave it its masks."""
+        what = {
+            "format": FORMAT,
+            "spec": identity.of_level(self.spec, level),
+            "data_digest": self.data.digest[:16],
+            "branch": branch,
+            "seeds": list(seeds),
+            "copies": copies,
+            **({} if isinstance(self.spec, TicketSpec) else {"kind": "sparse"}),
+        }
+        if revised := self._revised + revisions.of_branch(self.spec, branch):
+            what["revised"] = revised
+        if self._own_model:
+            what["model_code"] = provenance.code_digest(models.builder(self.spec.model))
+        values = identity.resolved(self.spec, level, self.all_options, self._architecture)
+        return RunFolder(what, self.root, values | ({"source": source.resolved} if source else {}))
+
+    def compute(self, run: Run, start: Callable[[], Start], begin: int, progress: Callable[[int], None]) -> None:
+        """Train the run unless it is done, from its checkpoint if it has one.
+
+        Args:
+            run: which.
+            start: where it starts; called only if needed.
+            begin: the first step of training.
+            progress: told of the replicate-iterations left.
+        """
+        with run.folder.lock():
+            if not run.folder.done():
+                self._train(run, start(), begin, progress)
+
+    def tell_divergence(self, run: Run) -> None:
+        """Warn of the networks of a finished run that diverged, as was done when it was computed."""
+        for replicate in run.result["replicates"]:
+            if replicate["diverged_at"] is not None:
+                _warn(run, replicate["seed"], replicate["copy"], replicate["diverged_at"], self.spec.train.lr)
+
+    def _train(self, run: Run, start: Start, begin: int, progress: Callable[[int], None]) -> None:
+        training = self.training(start, begin, snapshot=self.rewind if run.level == 0 and self.rewind else None)
+        seconds, began = 0.0, time.monotonic()
+        if (found := run.folder.checkpoint()) is not None:
+            training.load(found)
+            seconds = float(found["run/seconds"])
+        else:
+            run.folder.write_tensors("ticket", pack_states(start.states, start.masks))
+
+        def spent() -> float:
+            return seconds + time.monotonic() - began
+
+        def save(tensors: Mapping[str, Tensor]) -> None:
+            run.folder.write_tensors("checkpoint", {**tensors, "run/seconds": torch.tensor(spent())})
+
+        training.run(save, progress, lambda n, step: _warn(run, *start.replicates[n], step, self.spec.train.lr))
+        population = training.population
+        run.folder.write_tensors("final", pack_states(population.states, population.masks))
+        if training.dynamics:
+            moments = torch.tensor([begin, *training.dynamics.moments])
+            run.folder.write_tensors("topology", {"steps": moments, "kept": training.record.kept})
+        if training.snapshot:
+            run.folder.write_tensors("rewind", training.snapshot)
+        replicates = [self._outcome(training, n, *pair) for n, pair in enumerate(start.replicates)]
+        run.folder.finish(
+            [_about(replicate) | row for n, replicate in enumerate(replicates) for row in training.record.rows(n)],
+            {
+                "spec": asdict(replace(self.spec, model_options=self.all_options)),
+                "branch": run.branch, "level": run.level, "replicates": replicates,
+                "begin": begin, "iterations": self.iterations, "seconds": round(spent(), 2),
+                **provenance.describe(self.device),
+            },
+        )  # fmt: skip
+
+    def training(self, start: Start, begin: int, snapshot: int | None = None, duration: str = "") -> Training:
+        """A training run of this experiment; with a `duration` of its own, one for timing that hardly evaluates."""
+        data = self._on_device.barely_evaluated() if duration else self._on_device
+        train = replace(self.spec.train, duration=duration, evaluate_every=duration) if duration else self.spec.train
+        changes = self.dynamics if start.masks and not duration else None
+        population = Population(
+            self.model, start.states, start.masks, train, self.device, dynamic=bool(changes and changes.moments),
+            dense_momentum=bool(changes and changes.dense_momentum), captures=self._captures,
+        )  # fmt: skip
+        seeds = [seed for seed, _ in start.replicates]
+        return Training(population, data, train, seeds, start=begin, snapshot_at=snapshot, dynamics=changes)
+
+    @cached_property
+    def _on_device(self) -> DataSet:
+        return self.data.to(self.device)
+
+    def _outcome(self, training: Training, n: int, seed: int, copy: int) -> dict[str, Any]:
+        step = diverged if (diverged := training.record.diverged[n]) >= 0 else None
+        masks = training.population.masks
+        dense = sum(size for name, size in self.sizes.items() if name not in masks)  # no mask: dense
+        kept = dense + sum(int(mask[n].sum()) for mask in masks.values())
+        size = sum(self.sizes.values())
+        return {"seed": seed, "copy": copy, "kept": kept, "density": kept / size, "diverged_at": step}
+
+    def _try(self, network: nn.Module) -> Tensor:
+        inputs, _ = self.data.inputs("train", slice(0, 2))
+        try:
+            with torch.no_grad():
+                logits = network.eval()(inputs)
+        except RuntimeError as error:
+            raise ValueError(
+                f"model {self.spec.model!r} does not take {tuple(inputs.shape[1:])} images: {error}"
+            ) from error
+        if not isinstance(logits, Tensor):
+            raise ValueError(
+                f"model {self.spec.model!r} gives a {type(logits).__name__}: it must give one tensor of logits"
+            )
+        if logits.ndim != 2 or logits.shape[1] < len(self.data.classes):
+            raise ValueError(
+                f"model {self.spec.model!r} gives {tuple(logits.shape[1:])} outputs; {self.data.name} has "
+                f"{len(self.data.classes)} classes"
+            )
+        return logits
+
+
+@cache  # said once
+def _tell_left_out(model: str, names: Sequence[str]) -> None:
+    warnings.warn(
+        f"model {model!r}: {', '.join(names)} will not be pruned, and are in no count of weights or FLOPs: "
+        "only weights of linear, convolution and attention layers are",
+        stacklevel=4,
+    )
+
+
+def _about(replicate: Mapping[str, Any]) -> dict[str, Any]:
+    diverged = replicate["diverged_at"] is not None
+    return {"seed": replicate["seed"], "copy": replicate["copy"], "percent_remaining": 100 * replicate["density"],
+            "diverged": diverged}  # fmt: skip
+
+
+def _warn(run: Run, seed: int, copy: int, step: int, lr: float) -> None:
+    warnings.warn(
+        f"seed {seed}, copy {copy} of {run.branch} at level {run.level} stopped at step {step}: its loss was not "
+        f"finite. The others go on without it; try a smaller learning rate than {lr:g}.",
+        stacklevel=6,
+    )

@@ -1,0 +1,98 @@
+"""A ticket as one file: initial weights, mask and provenance. Plain tensors, no code, safe to take from a stranger."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labkit.ground import tensor_files
+from labkit.sparsity import masks
+from labkit.sparsity.masks import Masks
+
+KIND = "labkit ticket 1"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A sparse network to be trained: where its weights start, which of them exist, and where it comes from.
+
+    Attributes:
+        weights: state dict to start from; pruned weights are zero.
+        mask: name -> bool, True where a weight exists.
+        about: provenance: spec, seed, level, branch, rewind step, data, version.
+    """
+
+    weights: Mapping[str, Tensor]
+    mask: Masks
+    about: Mapping[str, Any]
+
+    @property
+    def density(self) -> float:
+        """Surviving share of the prunable weights, biases not counted."""
+        return masks.density(self.mask)
+
+    def load_into(self, model: nn.Module) -> nn.Module:
+        """Give a network the ticket's weights.
+
+        Raises:
+            ValueError: if the network is not of the ticket's architecture; names the first parameter that differs.
+        """
+        own = model.state_dict()
+        if missing := sorted(set(own) ^ set(self.weights)):
+            raise ValueError(f"this ticket is for another model: {missing[0]} is in only one of the two")
+        for name, weight in self.weights.items():
+            if own[name].shape != weight.shape:
+                shapes = f"{tuple(weight.shape)} in the ticket, {tuple(own[name].shape)} in the model"
+                raise ValueError(f"this ticket is for another model: {name} is {shapes}")
+        model.load_state_dict(dict(self.weights))
+        return model
+
+    def save(self, path: str | Path) -> Path:
+        """Write the ticket; only surviving weights take room."""
+        path = Path(path)
+        stacked = {name: weight[None] for name, weight in self.weights.items()}
+        packed = masks.pack_states(stacked, {name: mask[None] for name, mask in self.mask.items()})
+        tensor_files.write(path, packed, {"kind": KIND, **self.about})
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Ticket":
+        """Read a ticket.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged, or is no ticket.
+        """
+        packed, about = tensor_files.read(Path(path))
+        if about.pop("kind", None) != KIND:
+            raise ValueError(f"{path} is no ticket: it does not say '{KIND}'")
+        try:
+            states, mask = masks.unpack_states(packed)
+            weights = {name: state[0] for name, state in states.items()}
+            return cls(weights, {name: m[0] for name, m in mask.items()}, about)
+        except (KeyError, IndexError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+
+    def describe(self) -> str:
+        """What the ticket is, for people: provenance, then survivors and density a layer."""
+        about = {key: value for key, value in self.about.items() if not isinstance(value, Mapping)}
+        lines = ["ticket: " + ", ".join(f"{key} {value}" for key, value in about.items())]
+        for name, mask in self.mask.items():
+            kept = int(mask.sum())
+            lines.append(f"  {name:24} {kept:>9,} of {mask.numel():>9,}  density {kept / mask.numel():.4f}")
+        kept, size = sum(masks.counts(self.mask).values()), sum(mask.numel() for mask in self.mask.values())
+        lines.append(f"  {'all':24} {kept:>9,} of {size:>9,}  density {kept / size:.4f}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Ticket(density {self.density:.4f}, {len(self.mask)} masked layers)"
+
+    def equals(self, other: "Ticket") -> bool:
+        """Whether weights and masks are the same, bit for bit."""
+        return all(
+            set(mine) == set(theirs) and all(torch.equal(mine[name], theirs[name]) for name in mine)
+            for mine, theirs in ((self.weights, other.weights), (self.mask, other.mask))
+        )

@@ -1,0 +1,168 @@
+"""Mask sets: `dict[str, BoolTensor]` keyed by parameter name. True keeps a weight; an absent name is dense.
+
+The mask is the only truth about what is pruned. Nothing in the kit asks whether a weight is zero.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Masks = dict[str, Tensor]
+
+
+def ones(weights: Mapping[str, Tensor], names: Iterable[str]) -> Masks:
+    """The dense mask set: every weight of the named parameters is kept."""
+    return {name: torch.ones_like(weights[name], dtype=torch.bool) for name in names}
+
+
+def keep_top(scores: Tensor, keep: int) -> Tensor:
+    """Mask of the `keep` largest scores, exactly; among equal scores the lower (row-major) index wins.
+
+    Args:
+        scores: any shape; higher is better. `-inf` marks what may only be kept when nothing else is left.
+        keep: how many to keep, from 0 to `scores.numel()`.
+
+    Returns:
+        bool tensor of the shape of `scores` with exactly `keep` True.
+
+    Raises:
+        ValueError: if `keep` is out of range or a score is NaN.
+
+    >>> keep_top(torch.tensor([[1., 3.], [3., 2.]]), 1).tolist()
+    [[False, True], [False, False]]
+    """
+    flat = scores.reshape(-1)
+    if not 0 <= keep <= flat.numel():
+        raise ValueError(f"cannot keep {keep} of {flat.numel()} weights")
+    if torch.isnan(flat).any():
+        raise ValueError("a score is NaN: the network it was computed from has diverged")
+    if keep == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    threshold = _largest(flat, keep)
+    mask = flat > threshold
+    missing = keep - int(mask.count_nonzero())
+    mask[(flat == threshold).nonzero().squeeze(1)[:missing]] = True
+    return mask.reshape(scores.shape)
+
+
+def _largest(flat: Tensor, rank: int) -> Tensor:
+    """The value of the given rank, 1 for the largest."""
+    if flat.dtype == torch.float32:
+        flat = flat[flat > -torch.inf]  # equal values make selection slow
+        if rank > flat.numel():
+            return flat.new_tensor(-torch.inf)
+        if flat.device.type == "cpu":  # NumPy selects ten times as fast
+            place = flat.numel() - rank
+            return flat.new_tensor(np.partition(flat.numpy(), place)[place])
+    return torch.kthvalue(flat, flat.numel() - rank + 1).values
+
+
+def apply(masks: Mapping[str, Tensor], *trees: Mapping[str, Tensor]) -> None:
+    """Set masked entries of every tree (weights, gradients, optimiser state) to exactly zero, in place.
+
+    Entries may carry a leading replicate dimension. Infinite or NaN values under a mask become zero as well.
+    """
+    for tree in trees:
+        for name, mask in masks.items():
+            tree[name].masked_fill_(~mask, 0.0)
+
+
+def multiply(tensors: list[Tensor], masks: list[Tensor]) -> None:
+    """`apply` for the hot loop: tensors and their masks as floats (1.0 keeps, 0.0 drops), in place, in one call."""
+    if tensors:
+        torch._foreach_mul_(tensors, masks)
+
+
+def counts(masks: Mapping[str, Tensor]) -> dict[str, int]:
+    """Kept weights per layer."""
+    return {name: int(mask.sum()) for name, mask in masks.items()}
+
+
+def density(masks: Mapping[str, Tensor]) -> float:
+    """Kept weights / all weights of the masked layers, in (0, 1] (P_m / 100 of the lottery ticket papers)."""
+    return sum(counts(masks).values()) / sum(mask.numel() for mask in masks.values())
+
+
+def overlap(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
+    """Share of the first set's kept weights that the second keeps too: |a and b| / |a|."""
+    both = sum(int((mask & second[name]).sum()) for name, mask in first.items())
+    return both / max(1, sum(counts(first).values()))
+
+
+def shuffle(masks: Mapping[str, Tensor], generator: torch.Generator) -> Masks:
+    """Permute each layer's mask within the layer: layer counts stay ("random sparse" nets of LTH Figure 1)."""
+    return {
+        name: mask.reshape(-1)[_order(mask.numel(), generator, mask)].reshape(mask.shape)
+        for name, mask in masks.items()
+    }
+
+
+def permute(masks: Mapping[str, Tensor], generator: torch.Generator) -> Masks:
+    """Permute all masks together: only the total stays ("random ticket" of Morcos et al. 2019)."""
+    pool = torch.cat([mask.reshape(-1) for mask in masks.values()])
+    parts = pool[_order(pool.numel(), generator, pool)].split([mask.numel() for mask in masks.values()])
+    return {name: part.reshape(mask.shape) for (name, mask), part in zip(masks.items(), parts, strict=True)}
+
+
+def _order(size: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    return torch.randperm(size, generator=generator, device=generator.device).to(like.device)
+
+
+def pack(mask: Tensor) -> Tensor:
+    """One bit per weight, for files: uint8, ceil(numel / 8)."""
+    return torch.from_numpy(np.packbits(mask.reshape(-1).cpu().numpy()))
+
+
+def unpack(bits: Tensor, shape: Iterable[int]) -> Tensor:
+    """The inverse of `pack`.
+
+    Raises:
+        ValueError: if the number of bits does not fit the shape.
+    """
+    shape = tuple(shape)
+    size = int(np.prod(shape, dtype=np.int64))
+    if bits.numel() != (size + 7) // 8:
+        raise ValueError(f"{bits.numel()} bytes cannot hold a mask of shape {shape}")
+    return torch.from_numpy(np.unpackbits(bits.numpy(), count=size).astype(bool)).reshape(shape)
+
+
+def pack_states(states: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stacked networks (R, *shape) as `mask/NAME` (R, bytes), `kept/NAME` (surviving values) and `whole/NAME`.
+
+    Of a masked tensor only the surviving values are stored: a network at density d takes about d of the dense bytes
+    plus one bit a weight.
+    """
+    packed: dict[str, Tensor] = {}
+    for name, state in states.items():
+        if name in masks:
+            packed[f"mask/{name}"] = torch.stack([pack(mask) for mask in masks[name]])
+            packed[f"kept/{name}"] = state[masks[name]]
+            packed[f"shape/{name}"] = torch.tensor(state.shape)
+        else:
+            packed[f"whole/{name}"] = state
+    return packed
+
+
+def unpack_states(packed: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Masks]:
+    """The inverse of `pack_states`: (states, masks), pruned weights exactly zero.
+
+    Raises:
+        ValueError: if masks and values do not fit together.
+    """
+    states: dict[str, Tensor] = {}
+    masks: Masks = {}
+    for key, tensor in packed.items():
+        part, _, name = key.partition("/")
+        if part == "whole":
+            states[name] = tensor
+        elif part == "mask":
+            replicates, *shape = packed[f"shape/{name}"].tolist()
+            masks[name] = torch.stack([unpack(bits, shape) for bits in tensor[:replicates]])
+            values = packed[f"kept/{name}"]
+            if int(masks[name].sum()) != values.numel():
+                raise ValueError(f"{name}: {values.numel()} values do not fit a mask of {int(masks[name].sum())}")
+            states[name] = torch.zeros(masks[name].shape, dtype=values.dtype)
+            states[name][masks[name]] = values
+    return states, masks

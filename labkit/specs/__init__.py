@@ -1,0 +1,1 @@
+"""Specs: frozen dataclasses that say all there is to say about an experiment."""

@@ -1,0 +1,1 @@
+"""The questions: tickets and their controls, sparse training, tuning, and the metrics of each."""

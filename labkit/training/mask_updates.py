@@ -1,0 +1,86 @@
+"""When masks change in training, and how: mask updates as the training loop asks for them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from labkit.ground.randomness import generator
+from labkit.ground.steps import Clock
+from labkit.sparsity import topology
+from labkit.sparsity.pruning import prune_global
+from labkit.sparsity.schedules import cosine, cubic
+from labkit.specs.sparse import FIXED, GRADUAL, TopologySpec
+from labkit.training.optimizers import momentum
+from labkit.training.population import Population
+
+
+def moments(every: int, begin: int, until: int) -> list[int]:
+    """Steps t, counted from 0, that are updates: (t + 1) divisible by `every`, begin <= t < until.
+
+    >>> moments(every=3, begin=0, until=9)
+    [2, 5, 8]
+    """
+    return [step for step in range(every - 1, until, every) if step >= begin]
+
+
+class Dynamics:
+    """Mask updates of a run. An update takes the place of the optimiser step (Evci et al. 2020, Algorithm 1).
+
+    Args:
+        spec: the method and its schedule.
+        clock: of the run.
+
+    Raises:
+        ValueError: if the schedule does not fit into the run.
+    """
+
+    def __init__(self, spec: TopologySpec, clock: Clock):
+        self.spec = spec
+        every, begin, until = (clock.iterations(moment) for moment in (spec.every, spec.begin, spec.until))
+        if not 0 <= begin < until <= clock.run or every < 1:
+            raise ValueError(
+                f"mask updates from {spec.begin} to {spec.until}, every {spec.every}, do not fit {clock.run} iterations"
+            )
+        self.moments = [] if spec.method in FIXED else moments(every, begin, until)
+        self._place = {step: position for position, step in enumerate(self.moments)}
+        self.drop_fraction = cosine(spec.rate, until)
+        self.target = cubic(1.0, spec.density, begin, self.moments[-1] if self.moments else until)
+
+    @property
+    def dense_momentum(self) -> bool:
+        """Whether the momentum of masked weights is kept."""
+        return self.spec.method in topology.METHODS and topology.METHODS[self.spec.method].dense_momentum
+
+    def due(self, step: int) -> int | None:
+        """Which update a step is, counted from 0; None if it is an ordinary step."""
+        return self._place.get(step)
+
+    def update(self, population: Population, index: int, step: int, batch: Sequence[Tensor], seed: int) -> Tensor:
+        """Change the masks of one replicate; returns what `Population.step` returns, of the network before.
+
+        Weights that stay are not touched, nor is their optimiser state. A network whose loss is not finite stays as it
+        is.
+        """
+        result, gradients = population.gradients(index, *batch)
+        if not bool(result[0].isfinite()):
+            return result
+        weights = {name: population.states[name][index] for name in population.masks}
+        masks = {name: mask[index] for name, mask in population.masks.items()}
+        if self.spec.method == GRADUAL:
+            size = sum(mask.numel() for mask in masks.values())
+            keep = min(sum(kept(population, index)), round(self.target(step) * size))
+            pruned = prune_global(masks, {name: weight.abs() for name, weight in weights.items()}, keep)
+            moved = {name: (mask, torch.zeros_like(mask)) for name, mask in pruned.items()}
+        else:
+            moved = topology.update(
+                topology.METHODS[self.spec.method], self.drop_fraction(step), weights, masks, gradients,
+                momentum(population.slots, index), generator(seed, "grow", step), regrow=self.spec.regrow,
+            )  # fmt: skip
+        population.rewire(index, moved, reset_regrown=self.spec.reset_regrown)
+        return result
+
+
+def kept(population: Population, index: int) -> list[int]:
+    """Active weights of each masked layer of a replicate."""
+    return [int(mask[index].count_nonzero()) for mask in population.masks.values()]

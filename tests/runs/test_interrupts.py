@@ -1,0 +1,111 @@
+"""Ctrl-C, the Stop button and SIGTERM end work at the end of a step, save it, and say so in one line."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from labkit.ground import tensor_files
+from labkit.ground.interrupts import held_back, terminated_as_interrupted
+
+TRAINS_ON = """
+import torch, labkit as lk
+from labkit.ground.progress import Progress
+torch.set_num_threads(2)
+Progress.__call__ = lambda self, done, note: print(done, flush=True)
+train = lk.TrainSpec(duration="1000000it", evaluate_every="1000000it")
+spec = lk.TicketSpec(model="{model}", train=train, prune=lk.PruneSpec(levels=2))
+lk.find_tickets(spec, range({networks}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "networks"),
+    [("lenet_300_100", 1), ("lenet_300_100", 2), ("tests.networks:PlainLeNet", 2)],
+    ids=["here", "forked", "in threads"],
+)
+def test_sigterm_saves_and_then_ends_the_process(model, networks, tmp_path):
+    """It comes to every process of the job, as schedulers send it, and twice."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LABKIT_RUNS": str(tmp_path)}
+    work = TRAINS_ON.format(model=model, networks=networks)
+    process = subprocess.Popen(
+        [sys.executable, "-c", work],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.strip().isdigit() and int(line) > 0:
+            break
+    os.killpg(process.pid, signal.SIGTERM)
+    time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGTERM
+    assert said.strip() == "stopped at level 0 of 2; run again to go on"
+    (checkpoint,) = tmp_path.glob("*/checkpoint.safetensors")
+    saved = tensor_files.read(checkpoint)[0]
+    assert saved["loop/step"].sum() > 0
+    assert saved["step/fc1.weight"].tolist() == saved["loop/step"].tolist(), "every step was ended"
+
+
+@pytest.fixture
+def sigterm():
+    """What the process does about SIGTERM, put back after the test."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_is_left_to_a_program_that_handles_it(sigterm):
+    received = []
+    signal.signal(signal.SIGTERM, handler := lambda number, frame: received.append(number))
+    with terminated_as_interrupted():
+        signal.raise_signal(signal.SIGTERM)
+        with held_back(lambda: received.append("held back")):
+            signal.raise_signal(signal.SIGTERM)
+    assert received == [15, "held back", 15] and signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_sigterm_is_as_it_was_after_the_work_and_outside_the_main_thread(sigterm):
+    found = []
+
+    def work():
+        with terminated_as_interrupted():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    work()
+    assert found[0] is signal.SIG_DFL and callable(found[1]) and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_the_stop_button_shows_one_line_and_stops_run_all(tmp_path, monkeypatch):
+    from jupyter_client.manager import start_new_kernel
+
+    monkeypatch.setenv("LABKIT_RUNS", str(tmp_path))
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(Path(__file__).parents[2]))
+    try:
+        cell = client.execute(TRAINS_ON.format(model="lenet_300_100", networks=2))
+        following = client.execute("print('not reached')")
+        message = client.get_iopub_msg(timeout=120)
+        while not (message["msg_type"] == "stream" and message["content"]["text"].strip().isdigit()):
+            message = client.get_iopub_msg(timeout=120)
+        manager.interrupt_kernel()
+        replies = {}
+        while not {cell, following} <= replies.keys():
+            reply = client.get_shell_msg(timeout=120)
+            replies[reply["parent_header"]["msg_id"]] = reply["content"]
+        assert replies[following]["status"] == "aborted"
+        assert replies[cell]["ename"] == "Stopped"
+        while message["msg_type"] != "error":
+            message = client.get_iopub_msg(timeout=120)
+        assert message["content"]["traceback"] == ["stopped at level 0 of 2; run again to go on"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert len(list(tmp_path.glob("*/checkpoint.safetensors"))) == 1

@@ -1,0 +1,97 @@
+"""Kill -9 at a random moment, run again: bit for bit what an uninterrupted run gives."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from labkit.ground import tensor_files
+
+SCRIPT = """
+import sys
+import labkit as lk, labkit.training.loop as training
+training.CHECKPOINT_SECONDS = 0.1
+own = dict(
+    model="tests.networks:" + sys.argv[1],
+    train=lk.TrainSpec(
+        duration="500it", evaluate_every="50it", optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=1e-4,
+        lr_warmup="100it", lr_drops=["0.5run"], augment="crop_flip",
+    ),
+)
+sparse = lk.SparseSpec(
+    train=lk.TrainSpec(duration="1200it", evaluate_every="50it", optimizer="sgd", lr=0.05, momentum=0.9),
+    topology=lk.TopologySpec(method="rigl_sm", density=0.2, every="7it", allocation="erk"),
+)
+spec = lk.TicketSpec(
+    **(own if sys.argv[1] in ("Noisy", "Plain") else dict(train=lk.TrainSpec(duration="600it", evaluate_every="50it"))),
+    prune=lk.PruneSpec(output_rate=0.1, levels=2), rewind="20it",
+)
+print("started", flush=True)
+lk.train_sparse(sparse, [0, 1, 2]) if sys.argv[1] == "sparse" else lk.find_tickets(spec, [0, 1, 2])
+"""
+
+
+def start(root, network):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "LABKIT_RUNS": str(root),
+        "LABKIT_PROGRESS": "off",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, network], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "started\n"
+    process.stdout.close()
+    return process
+
+
+def content(root):
+    """Everything that must not depend on how often a run was interrupted."""
+    found = {}
+    for path in sorted(root.glob("*/*.safetensors")):
+        for name, tensor in tensor_files.read(path)[0].items():
+            found[f"{path.parent.name}/{path.stem}/{name}"] = tensor
+    metrics = {path.parent.name: path.read_text() for path in sorted(root.glob("*/metrics.jsonl"))}
+    return found, metrics
+
+
+@pytest.fixture(scope="module", params=["lenet", "Noisy", "Plain", "sparse"])
+def uninterrupted(tmp_path_factory, request):
+    root = tmp_path_factory.mktemp("whole")
+    process = start(root, request.param)
+    began = time.monotonic()
+    assert process.wait(300) == 0
+    return root, time.monotonic() - began, request.param
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_killed_and_resumed_is_bitwise_equal(uninterrupted, tmp_path, seed):
+    """The noisy network has batch norm, dropout, augmentation, momentum and a schedule, and runs captured and plain
+    steps; the sparse one has moving masks."""
+    whole, seconds, network = uninterrupted
+    moment = random.Random(seed).uniform(0.15, 0.7) * seconds
+    for attempt in range(8):
+        root = tmp_path / str(attempt)
+        process = start(root, network)
+        time.sleep(moment)
+        finished = process.poll() is not None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if not finished:
+            break
+        moment /= 2  # the machine has become faster than it was
+    done, all_done = len(list(root.glob("*/result.json"))), 1 if network == "sparse" else 3
+    assert not finished and done < all_done, "it was killed on its way"
+    process = start(root, network)
+    assert process.wait(300) == 0
+    tensors, metrics = content(root)
+    expected_tensors, expected_metrics = content(whole)
+    assert metrics == expected_metrics and set(tensors) == set(expected_tensors)
+    for name, tensor in expected_tensors.items():
+        assert torch.equal(tensors[name], tensor), name
