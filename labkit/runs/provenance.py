@@ -1,11 +1,8 @@
-"""Where a number was measured and what computed it: hardware, versions, commit, digests of users' code."""
+"""Where a number was measured and what computed it: hardware, versions, commit."""
 
-import hashlib
-import inspect
 import os
 import platform
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,21 +48,3 @@ def describe(device: torch.device = CPU) -> dict[str, Any]:
         "python": platform.python_version(),
         "commit": commit(),
     }
-
-
-def code_digest(function: Callable[..., Any]) -> str:
-    """A digest of the source of the module that a user's function stands in, so that changed code is another run.
-
-    Raises:
-        ValueError: for code without a name of its own or a source file: a lambda, a closure, a notebook cell.
-    """
-    name = getattr(function, "__qualname__", "<none>")
-    try:
-        if "<" in name:
-            raise OSError
-        source = inspect.getsource(inspect.getmodule(function) or function)
-    except (OSError, TypeError) as error:
-        raise ValueError(
-            f"{name} must be a named function of a module file, so that its runs can be told from those of other code"
-        ) from error
-    return hashlib.sha256(f"{name}\n{source}".encode()).hexdigest()[:16]
