@@ -96,3 +96,17 @@ def test_what_is_imported_is_declared():
     packages = metadata.packages_distributions()
     declared = {re.split(r"[<>=\[ ]", entry)[0] for entry in PROJECT["dependencies"]}
     assert {root for root in roots if not declared & {name.lower() for name in packages.get(root, [])}} == set()
+
+
+def test_pitfalls_that_tests_name_are_those_that_are_written_down():
+    entries = re.findall(r"^- \*\*([a-z-]+)\*\*( \*\(no)?", (ROOT / "docs" / "pitfalls.md").read_text(), re.MULTILINE)
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = {name for line in re.findall(r"# pitfalls?: ([a-z, -]+)", sources) for name in line.split(", ")}
+    assert {name.strip() for name in named} == {name for name, waits in entries if not waits}
+    assert len(entries) == len({name for name, _ in entries})
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"

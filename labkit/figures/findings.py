@@ -6,8 +6,8 @@ import pandas as pd
 
 from labkit.figures.style import NAMES
 from labkit.figures.titles import counted, spans
-from labkit.studies import metrics, sparse_metrics
-from labkit.studies.methods import DENSE, INITS
+from labkit.studies import comparisons, metrics, sparse_metrics
+from labkit.studies.tables import DENSE, SPREADS
 from labkit.studies.tickets import TICKET
 
 
@@ -65,7 +65,7 @@ def below_dense(table: pd.DataFrame, branches: Sequence[str], seeds: Sequence[in
     parts, counts = {}, {}
     for branch in branches:
         rows = table[(table["branch"] == branch) & (table["level"] > 0) & table["seed"].isin(dense)]
-        falls = [metrics.falls_below_dense(table[table["seed"] == seed], branch) for seed in rows["seed"].unique()]
+        falls = [comparisons.falls_below_dense(table[table["seed"] == seed], branch) for seed in rows["seed"].unique()]
         if falls:
             counts[branch] = f"{counted(len(falls), len(seeds))}"
             parts[branch] = _falls([fall for fall in falls if fall > 0], len(falls), rows["percent_remaining"].min())
@@ -89,14 +89,14 @@ def methods_minus(outcomes: pd.DataFrame, one: str, other: str, seeds: Sequence[
     """A method minus another of the same allocation, density and seed; each allocation by itself, its densities named.
 
     Args:
-        outcomes: what `sparse_metrics.outcomes` gave.
+        outcomes: what `sparse_metrics.ends` gave.
         one, other: methods, such as "RigL" and "Static".
         seeds: that were asked for.
         otherwise: the title if they share no allocation and density.
     """
     found = {}
-    for init in INITS:
-        pairs = sparse_metrics.paired(outcomes, (one, init), (other, init))
+    for init in SPREADS:
+        pairs = sparse_metrics.method_minus(outcomes, (one, init), (other, init))
         for density, part in pairs.groupby("density"):
             found[f"{init}, density {density:g}"] = part["difference_pp"]
     return spans(f"{one} minus {other}", found, len(seeds), otherwise=otherwise)
@@ -108,7 +108,7 @@ def accuracies(
     """Test accuracy of the rows at a density, and of the dense network.
 
     Args:
-        outcomes: what `sparse_metrics.outcomes` gave.
+        outcomes: what `sparse_metrics.ends` gave.
         density: which.
         seeds: that were asked for.
         otherwise: the title if there is no such row.

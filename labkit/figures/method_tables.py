@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from labkit.studies.methods import GROUPS
 from labkit.studies.sparse_metrics import beside, summary
+from labkit.studies.tables import GROUPS
 
 _LEFT, _RIGHT = "text-align:left", "text-align:right"
 _GREY = f"{_RIGHT};color:#666"
@@ -104,7 +104,7 @@ def sparse_table(
     """The table of a study.
 
     Args:
-        outcomes: what `sparse_metrics.outcomes` gave.
+        outcomes: what `sparse_metrics.ends` gave.
         costs: what `sparse_metrics.costs` gave.
         title: what is in it.
         published: a published table with method, init, density and any of accuracy_mean, accuracy_std,

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from labkit.figures.style import COLOURS, PUBLISHED, finish, published_note
-from labkit.studies.methods import GROUPS, INITS
+from labkit.studies.tables import GROUPS, SPREADS
 
 _SYMBOLS = {"Random": "circle", "ERK": "square", "ER": "diamond", "": "triangle-up"}
 _DASHES = {"Random": "solid", "ERK": "dot", "ER": "dashdot", "": "solid"}
@@ -18,7 +18,7 @@ def by_density(
     """Test accuracy over density, a line a method and init (Sundar & Dwaraknath 2021, Figure 1).
 
     Args:
-        outcomes: what `sparse_metrics.outcomes` gave; its dense row becomes a level line.
+        outcomes: what `sparse_metrics.ends` gave; its dense row becomes a level line.
         title: the finding.
         published: rows with method, init, density and accuracy in percent, drawn where method and init agree.
         published_as: in what the published networks differ from these (`Settings.published_as`), for the caption.
@@ -45,7 +45,7 @@ def by_flops(
     """Test accuracy over FLOPs, a line a method and init (Sundar & Dwaraknath 2021, Figure 3: to test).
 
     Args:
-        outcomes: what `sparse_metrics.outcomes` gave.
+        outcomes: what `sparse_metrics.ends` gave.
         costs: what `sparse_metrics.costs` gave, for the same rows.
         title: the finding.
         published: rows with method, init, accuracy in percent, and `over` (a ratio).
@@ -85,7 +85,7 @@ def _measured(figure: go.Figure, table: pd.DataFrame, x: str) -> None:
 
 def _published(figure: go.Figure, table: pd.DataFrame, measured: pd.DataFrame, x: str) -> None:
     table = table.assign(init=table["init"].where(~table["method"].isin(["Pruning", "Lottery"]), ""))
-    table = table[table["init"].isin([*INITS, ""])]
+    table = table[table["init"].isin([*SPREADS, ""])]
     wanted = set(zip(measured["method"], measured["init"], strict=True))
     for method, init, part in _lines(table):
         if (method, init) in wanted:

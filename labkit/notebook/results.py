@@ -13,8 +13,8 @@ from labkit.notebook.settings import Settings
 from labkit.runs import provenance
 from labkit.runs.folders import runs_folder
 from labkit.runs.run import Run
-from labkit.studies.methods import Study
 from labkit.studies.sparse_training import SparseRun
+from labkit.studies.tables import Study
 from labkit.studies.tickets import Runs
 
 

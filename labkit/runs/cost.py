@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from labkit.ground.progress import duration
+from labkit.runs.computing import training
 from labkit.runs.experiment import Experiment
 from labkit.runs.run import Run, Start
 
@@ -64,9 +65,9 @@ def _measured(experiment: Experiment, start: Start, few: int, most: int) -> tupl
     first = Start({name: s[:few] for name, s in start.states.items()}, {}, list(start.replicates)[:few])
 
     def seconds(steps: int) -> float:
-        training = experiment.training(first, 0, duration=f"{steps}it")
+        trial = training(experiment, first, 0, duration=f"{steps}it")
         began = time.monotonic()
-        training.run()
+        trial.run()
         return time.monotonic() - began
 
     seconds(2)  # first-touch costs
@@ -74,13 +75,13 @@ def _measured(experiment: Experiment, start: Start, few: int, most: int) -> tupl
     long = next(steps for limit, steps in ((0.6, 404), (1.5, 44), (math.inf, 8)) if brief < limit)
     long = min(long, max(8, most // 20))
     step = max(0.0, seconds(long) - brief) / (long - 4) / few
-    training = experiment.training(first, 0)
-    number, threads = training.crew()
+    trial = training(experiment, first, 0)
+    number, threads = trial.crew()
     cores = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         began = time.monotonic()
-        training.evaluate(0)
+        trial.evaluate(0)
         return step, (time.monotonic() - began) / number
     finally:
         torch.set_num_threads(cores)

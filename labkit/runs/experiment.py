@@ -1,7 +1,6 @@
-"""What a spec needs to run, checked before any training; and one run of a population, computed once and kept."""
+"""What a spec needs to run, checked before any training."""
 
 import inspect
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -19,18 +18,17 @@ from labkit.ground.lists import optional
 from labkit.ground.names import choose, path, shown
 from labkit.ground.randomness import generator
 from labkit.models import inspection
-from labkit.runs import identity, provenance, revisions
+from labkit.runs import identity, revisions
 from labkit.runs.folders import RunFolder
-from labkit.runs.run import Run, Start, States
-from labkit.sparsity.masks import pack_states
+from labkit.runs.own_code import code_digest
+from labkit.runs.run import States
 from labkit.sparsity.scores import Evidence, score
-from labkit.specs.networks import digest
+from labkit.specs.base import digest
 from labkit.specs.sparse import SparseSpec
 from labkit.specs.tickets import TicketSpec
 from labkit.training import derivatives
-from labkit.training.loop import Training
 from labkit.training.mask_updates import Dynamics
-from labkit.training.population import Captures, Population
+from labkit.training.population import Captures
 
 SCORE_EXAMPLES = 256
 NO_DEFAULT = inspect.Parameter.empty
@@ -64,7 +62,7 @@ class Experiment:
         self.all_options = identity.plain({k: v for k, v in defaults.items() if v is not NO_DEFAULT} | self.options)
         # an option at its default is not in the hash
         self.spec: Any = replace(spec, model_options=given, init=spec.initialisation)
-        self._captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
+        self.captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
         network = self.model()
         drawn = models.initial_states(spec.model, self.options, self.spec.init, [(0, "init")])
         network.load_state_dict({name: state[0] for name, state in drawn.items()})
@@ -102,7 +100,7 @@ class Experiment:
         """What shapes a training step, apart from tensors."""
         train, model = self.spec.train, self.spec.model
         if self._own_model:
-            model += provenance.code_digest(models.builder(model))
+            model += code_digest(models.builder(model))
         names = ("optimizer", "momentum", "nesterov", "weight_decay", "label_smoothing", "precision")
         update = [getattr(train, name) for name in names]
         return digest([model, self.all_options, update, str(self.device)])
@@ -155,86 +153,14 @@ class Experiment:
         if revised := self._revised + revisions.of_branch(self.spec, branch):
             what["revised"] = revised
         if self._own_model:
-            what["model_code"] = provenance.code_digest(models.builder(self.spec.model))
+            what["model_code"] = code_digest(models.builder(self.spec.model))
         values = identity.resolved(self.spec, level, self.all_options, self._architecture)
         return RunFolder(what, self.root, values | ({"source": source.resolved} if source else {}))
 
-    def compute(self, run: Run, start: Callable[[], Start], begin: int, progress: Callable[[int], None]) -> None:
-        """Train the run unless it is done, from its checkpoint if it has one.
-
-        Args:
-            run: which.
-            start: where it starts; called only if needed.
-            begin: the first step of training.
-            progress: told of the replicate-iterations left.
-        """
-        with run.folder.lock():
-            if not run.folder.done():
-                self._train(run, start(), begin, progress)
-
-    def tell_divergence(self, run: Run) -> None:
-        """Warn of the networks of a finished run that diverged, as was done when it was computed."""
-        for replicate in run.result["replicates"]:
-            if replicate["diverged_at"] is not None:
-                _warn(run, replicate["seed"], replicate["copy"], replicate["diverged_at"], self.spec.train.lr)
-
-    def _train(self, run: Run, start: Start, begin: int, progress: Callable[[int], None]) -> None:
-        training = self.training(start, begin, snapshot=self.rewind if run.level == 0 and self.rewind else None)
-        seconds, began = 0.0, time.monotonic()
-        if (found := run.folder.checkpoint()) is not None:
-            training.load(found)
-            seconds = float(found["run/seconds"])
-        else:
-            run.folder.write_tensors("ticket", pack_states(start.states, start.masks))
-
-        def spent() -> float:
-            return seconds + time.monotonic() - began
-
-        def save(tensors: Mapping[str, Tensor]) -> None:
-            run.folder.write_tensors("checkpoint", {**tensors, "run/seconds": torch.tensor(spent())})
-
-        training.run(save, progress, lambda n, step: _warn(run, *start.replicates[n], step, self.spec.train.lr))
-        population = training.population
-        run.folder.write_tensors("final", pack_states(population.states, population.masks))
-        if training.dynamics:
-            moments = torch.tensor([begin, *training.dynamics.moments])
-            run.folder.write_tensors("topology", {"steps": moments, "kept": training.record.kept})
-        if training.snapshot:
-            run.folder.write_tensors("rewind", training.snapshot)
-        replicates = [self._outcome(training, n, *pair) for n, pair in enumerate(start.replicates)]
-        run.folder.finish(
-            [_about(replicate) | row for n, replicate in enumerate(replicates) for row in training.record.rows(n)],
-            {
-                "spec": asdict(replace(self.spec, model_options=self.all_options)),
-                "branch": run.branch, "level": run.level, "replicates": replicates,
-                "begin": begin, "iterations": self.iterations, "seconds": round(spent(), 2),
-                **provenance.describe(self.device),
-            },
-        )  # fmt: skip
-
-    def training(self, start: Start, begin: int, snapshot: int | None = None, duration: str = "") -> Training:
-        """A training run of this experiment; with a `duration` of its own, one for timing that hardly evaluates."""
-        data = self._on_device.barely_evaluated() if duration else self._on_device
-        train = replace(self.spec.train, duration=duration, evaluate_every=duration) if duration else self.spec.train
-        changes = self.dynamics if start.masks and not duration else None
-        population = Population(
-            self.model, start.states, start.masks, train, self.device, dynamic=bool(changes and changes.moments),
-            dense_momentum=bool(changes and changes.dense_momentum), captures=self._captures,
-        )  # fmt: skip
-        seeds = [seed for seed, _ in start.replicates]
-        return Training(population, data, train, seeds, start=begin, snapshot_at=snapshot, dynamics=changes)
-
     @cached_property
-    def _on_device(self) -> DataSet:
+    def on_device(self) -> DataSet:
+        """The data set where networks train."""
         return self.data.to(self.device)
-
-    def _outcome(self, training: Training, n: int, seed: int, copy: int) -> dict[str, Any]:
-        step = diverged if (diverged := training.record.diverged[n]) >= 0 else None
-        masks = training.population.masks
-        dense = sum(size for name, size in self.sizes.items() if name not in masks)  # no mask: dense
-        kept = dense + sum(int(mask[n].sum()) for mask in masks.values())
-        size = sum(self.sizes.values())
-        return {"seed": seed, "copy": copy, "kept": kept, "density": kept / size, "diverged_at": step}
 
     def _try(self, network: nn.Module) -> Tensor:
         inputs, _ = self.data.inputs("train", slice(0, 2))
@@ -263,18 +189,4 @@ def _tell_left_out(model: str, names: Sequence[str]) -> None:
         f"model {model!r}: {', '.join(names)} will not be pruned, and are in no count of weights or FLOPs: "
         "only weights of linear, convolution and attention layers are",
         stacklevel=4,
-    )
-
-
-def _about(replicate: Mapping[str, Any]) -> dict[str, Any]:
-    diverged = replicate["diverged_at"] is not None
-    return {"seed": replicate["seed"], "copy": replicate["copy"], "percent_remaining": 100 * replicate["density"],
-            "diverged": diverged}  # fmt: skip
-
-
-def _warn(run: Run, seed: int, copy: int, step: int, lr: float) -> None:
-    warnings.warn(
-        f"seed {seed}, copy {copy} of {run.branch} at level {run.level} stopped at step {step}: its loss was not "
-        f"finite. The others go on without it; try a smaller learning rate than {lr:g}.",
-        stacklevel=6,
     )

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from labkit.ground import tensor_files
-from labkit.specs.networks import digest
+from labkit.specs.base import digest
 
 _NONE: Mapping[str, Any] = {}
 

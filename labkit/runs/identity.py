@@ -14,8 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from labkit import data, models
-from labkit.sparsity.topology import METHODS
-from labkit.specs.networks import to_dict
+from labkit.specs.base import to_dict
 from labkit.specs.sparse import SparseSpec
 from labkit.specs.tickets import PruneSpec, TicketSpec
 
@@ -69,8 +68,17 @@ def resolved(
             del values["prune"]
     if data.is_own(spec.data.name):
         del values["data"]["name"]
-    method = METHODS.get(spec.topology.method) if isinstance(spec, SparseSpec) else None
-    return plain({"spec": values, **({"method": asdict(method)} if method else {}), "network": network})
+    method = _moves(spec) if isinstance(spec, SparseSpec) else {}
+    return plain({"spec": values, **({"method": method} if method else {}), "network": network})
+
+
+def _moves(spec: SparseSpec) -> dict[str, Any]:
+    """How masks move; what a method's title is, or what it costs, plays no part in a run."""
+    row = spec.topology.row
+    if row.masks != "moving":
+        return {}
+    found = {"grow": row.grow, "redistribute": row.redistribute, "dense_momentum": row.dense_momentum}
+    return found | ({} if row.drop == "magnitude" else {"drop": row.drop})
 
 
 def plain(values: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from torch import nn
 
-from labkit.sparsity.topology import METHODS
 from labkit.specs.sparse import SparseSpec
 from labkit.specs.tickets import TICKET, TicketSpec
 
@@ -18,7 +17,6 @@ def of_branch(spec: TicketSpec | SparseSpec, branch: str) -> list[str]:
     """Of the runs of a branch; none for most, whose hashes stay as they are."""
     if isinstance(spec, TicketSpec):
         return [] if branch == TICKET else ["new weights at each level"]
-    method = METHODS.get(spec.topology.method)
-    if method and method.by_momentum and spec.train.optimizer == "adam":
+    if spec.topology.row.looks_at("momentum") and spec.train.optimizer == "adam":
         return ["momentum of Adam over its root mean square"]
     return []

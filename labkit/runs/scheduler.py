@@ -7,6 +7,7 @@ from labkit.ground.interrupts import Stopped, terminated_as_interrupted
 from labkit.ground.lists import listed
 from labkit.ground.names import whole
 from labkit.ground.progress import Progress
+from labkit.runs.computing import compute, tell_divergence
 from labkit.runs.cost import estimate
 from labkit.runs.experiment import Experiment
 from labkit.runs.run import Run, Start
@@ -33,7 +34,7 @@ def compute_all(
         run.folder.agree()
     todo = {level: run for level, run in runs.items() if not run.folder.done()}
     for level in runs.keys() - todo.keys():
-        experiment.tell_divergence(runs[level])
+        tell_divergence(experiment, runs[level])
     if not todo:
         return
     for run in todo.values():
@@ -49,7 +50,8 @@ def compute_all(
             progress.say(estimate(experiment, start(first), list(todo.values()), experiment.rewind))
             for level, run in todo.items():
                 trained += steps[level]
-                experiment.compute(run, partial(start, level), begin(level), partial(_show, progress, level, trained))
+                told = partial(_show, progress, level, trained)
+                compute(experiment, run, partial(start, level), begin(level), told)
         except KeyboardInterrupt:
             where = f" at level {level} of {max(runs)}" if max(runs) else ""
             raise Stopped(f"stopped{where}; run again to go on") from None

@@ -92,17 +92,17 @@ def inference(layers: Mapping[str, Layer], densities: Mapping[str, float] | None
     return float(sum(2 * densities.get(name, 1.0) * layer.macs for name, layer in layers.items()))
 
 
-def dense_training(sparse: float, dense: float, every: int | None = None) -> float:
+def dense(sparse: float, dense: float, every: int | None = None) -> float:
     """A step of dense training: 3 f_D."""
     return 3 * dense
 
 
-def static(sparse: float, dense: float, every: int | None = None) -> float:
+def masked(sparse: float, dense: float, every: int | None = None) -> float:
     """A step of training under a mask: 3 f_S. A fixed mask, SET (growth at random is free), or a step of pruning."""
     return 3 * sparse
 
 
-def snfs(sparse: float, dense: float, every: int | None = None) -> float:
+def dense_momentum(sparse: float, dense: float, every: int | None = None) -> float:
     """A step of SNFS: 2 f_S + f_D, for the dense weight gradient that its momentum needs at every step."""
     return 2 * sparse + dense
 
@@ -119,41 +119,38 @@ def rigl(sparse: float, dense: float, every: int | None = None) -> float:
     return (3 * sparse * every + 2 * sparse + dense) / (every + 1)
 
 
-# name of a method -> (f_S, f_D, every) -> FLOPs of a training step, an example
-METHODS: dict[str, Callable[[float, float, int | None], float]] = {
-    "dense": dense_training,
-    "static": static,
-    "set": static,
-    "snfs": snfs,
+# name -> (f_S, f_D, every) -> FLOPs of a training step, an example
+RULES: dict[str, Callable[[float, float, int | None], float]] = {
+    "dense": dense,
+    "masked": masked,
+    "dense momentum": dense_momentum,
     "rigl": rigl,
-    "rigl_sg": rigl,
-    "rigl_sm": rigl,
-    "gradual": static,
 }
 
 
-def training(method: str, sparse: float | Sequence[float], dense: float, every: int | None = None) -> float:
+def training(rule: str, sparse: float | Sequence[float], dense: float, every: int | None = None) -> float:
     """FLOPs of a training step, an example, averaged over the masks that the run went through.
 
     Every rule is linear in f_S, so the cost of the mean is the mean of the costs.
 
     Args:
-        method: a name of `METHODS`. "gradual" is gradual pruning, whose cost follows its schedule: the mean of 3 f_t.
+        rule: a name of `RULES`, which a method names (`methods.Method`). The cost of gradual pruning follows its
+            schedule: the mean of 3 f_t.
         sparse: f_S, `inference` FLOPs under the mask; or one value an equal stretch of training, as the masks change.
         dense: f_D, `inference` FLOPs of the dense network.
         every: steps between mask updates, for RigL and its variants.
 
     Raises:
-        ValueError: for an unknown method, no values, or a period that RigL cannot have.
+        ValueError: for an unknown rule, no values, or a period that RigL cannot have.
 
     >>> training("rigl", 10.0, 100.0, every=99)
     30.9
-    >>> training("gradual", [100.0, 50.0, 30.0], 100.0)
+    >>> training("masked", [100.0, 50.0, 30.0], 100.0)
     180.0
     """
-    rule = METHODS[choose("method", method, METHODS)]
+    step = RULES[choose("FLOP rule", rule, RULES)]
     average = mean(sparse) if isinstance(sparse, Sequence) else sparse
-    return rule(average, dense, every)
+    return step(average, dense, every)
 
 
 def mean(values: Iterable[float], steps: Iterable[int] | None = None) -> float:

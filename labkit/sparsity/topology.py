@@ -1,57 +1,25 @@
-"""Dynamic sparse training: which connections are dropped and grown. A method is a grow score and a redistribution.
+"""Dynamic sparse training: which connections are dropped and grown, by the scores that a method names.
 
-Every layer drops its smallest active weights and grows the best inactive ones (Mocanu et al. 2018; Dettmers &
-Zettlemoyer 2019; Evci et al. 2020, Algorithm 1). Methods differ in the score that grows, in whether the growth is
-shared out anew among layers, and in whether momentum is kept for inactive weights.
+Every layer drops its worst active weights and grows the best inactive ones (Mocanu et al. 2018; Dettmers & Zettlemoyer
+2019; Evci et al. 2020, Algorithm 1). What methods differ in, their rows say (`methods`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from labkit.sparsity.masks import keep_top
-
-
-@dataclass(frozen=True)
-class Method:
-    """A dynamic method.
-
-    Attributes:
-        grow: what inactive weights are scored by: "random", "gradient" (absolute dense gradient) or "momentum"
-            (absolute; under Adam that of its mean over its root mean square, see `optimizers.momentum`).
-        redistribute: what growth is shared out among layers by, each layer weighing with the mean of its active
-            weights: "none" (a layer grows what it dropped), "gradient" or "momentum".
-        dense_momentum: whether the momentum of inactive weights is kept.
-    """
-
-    grow: str
-    redistribute: str = "none"
-    dense_momentum: bool = False
-
-    @property
-    def by_momentum(self) -> bool:
-        """Whether it looks at momentum."""
-        return "momentum" in (self.grow, self.redistribute)
-
-
-METHODS: dict[str, Method] = {
-    "set": Method("random"),
-    "rigl": Method("gradient"),
-    "snfs": Method("momentum", "momentum", dense_momentum=True),
-    "rigl_sg": Method("gradient", "gradient"),
-    "rigl_sm": Method("gradient", "momentum"),
-}
+from labkit.sparsity.methods import DROPS, GROWS, Method, Signals
 
 
 def drop_and_grow(
-    weight: Tensor, mask: Tensor, score: Tensor, drop: int, grow: int, *, regrow: bool = True
+    worth: Tensor, mask: Tensor, score: Tensor, drop: int, grow: int, *, regrow: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Drop the smallest active weights of a layer, then grow the inactive ones of the highest score.
+    """Drop the active weights of a layer that are worth least, then grow the inactive ones of the highest score.
 
     Args:
-        weight: any shape.
+        worth: any shape; absolute values are compared, so weights themselves are dropped by magnitude.
         mask: bool, the same shape.
         score: the same shape; higher grows first.
         drop: how many active weights to drop.
@@ -74,13 +42,13 @@ def drop_and_grow(
     active = int(mask.count_nonzero())
     if not 0 <= drop <= active or not 0 <= grow <= mask.numel() - active + drop:
         raise ValueError(f"a layer of {mask.numel()} weights, {active} active, cannot drop {drop} and grow {grow}")
-    kept = keep_top(weight.abs().masked_fill(~mask, -torch.inf), active - drop)
+    kept = keep_top(worth.abs().masked_fill(~mask, -torch.inf), active - drop)
     barred = kept if regrow else kept | mask
     scores = score.masked_fill(barred, -torch.inf)
     free = int((~barred).count_nonzero())
     grown = keep_top(scores, min(grow, free))
     if grow > free:  # nothing else is left
-        grown |= keep_top(weight.abs().masked_fill(~(mask & ~kept), -torch.inf), grow - free)
+        grown |= keep_top(worth.abs().masked_fill(~(mask & ~kept), -torch.inf), grow - free)
     return kept, grown
 
 
@@ -132,8 +100,8 @@ def update(
         fraction: of the active weights of each layer that are dropped, rounded down.
         weights: layer -> weights.
         masks: layer -> bool; layers that are not named stay dense. A full layer takes part only in redistribution.
-        gradients: dense gradients of the loss at the masked weights.
-        momenta: what `optimizers.momentum` gives; needed by methods that use it.
+        gradients: dense gradients of the loss at the masked weights; of every layer, if the method looks at them.
+        momenta: what `optimizers.momentum` gives; likewise.
         rng: of random growth, on the CPU.
         regrow: as in `drop_and_grow`.
 
@@ -142,10 +110,9 @@ def update(
         each layer's too unless growth is redistributed.
 
     Raises:
-        ValueError: if a method that needs momentum gets none.
+        ValueError: if the method looks at a gradient or a momentum that a layer does not have.
     """
-    if method.by_momentum and not all(name in momenta for name in masks):
-        raise ValueError("this method grows or redistributes by momentum: train with SGD and momentum above 0, or Adam")
+    _check_signals(method, masks, gradients, momenta)
     active = {name: int(mask.count_nonzero()) for name, mask in masks.items()}
     shared = method.redistribute != "none"
     moving = [name for name, mask in masks.items() if shared or active[name] < mask.numel()]
@@ -158,13 +125,17 @@ def update(
         grows = share_out(sum(drops.values()), signal, capacity)
     new = {}
     for name in moving:
-        score = _score(method.grow, masks[name], gradients.get(name), momenta.get(name), rng)
-        new[name] = drop_and_grow(weights[name], masks[name], score, drops[name], grows[name], regrow=regrow)
+        signals = Signals(weights[name], masks[name], gradients.get(name), momenta.get(name), rng)
+        worth, score = DROPS[method.drop](signals), GROWS[method.grow](signals)
+        new[name] = drop_and_grow(worth, masks[name], score, drops[name], grows[name], regrow=regrow)
     return new
 
 
-def _score(grow: str, mask: Tensor, gradient: Tensor | None, momentum: Tensor | None, rng: torch.Generator) -> Tensor:
-    source = {"gradient": gradient, "momentum": momentum}.get(grow)
-    if source is None:
-        return torch.rand(mask.shape, generator=rng).to(mask.device)
-    return source.abs()
+def _check_signals(
+    method: Method, masks: Mapping[str, Tensor], gradients: Mapping[str, Tensor], momenta: Mapping[str, Tensor]
+) -> None:
+    for signal, given in (("gradient", gradients), ("momentum", momenta)):
+        lacking = [name for name in masks if name not in given]
+        if lacking and method.looks_at(signal):
+            hint = ": train with SGD and momentum above 0, or Adam" if signal == "momentum" else ""
+            raise ValueError(f"{method.title} looks at the {signal} of every layer; {lacking[0]} has none{hint}")

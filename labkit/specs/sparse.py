@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from labkit.ground.names import choose, fraction, switch
 from labkit.ground.steps import moment
 from labkit.sparsity.allocation import ALLOCATIONS
-from labkit.sparsity.topology import METHODS
-from labkit.specs.networks import NetworkSpec, Spec, checked, nested
-
-FIXED = ("dense", "static")
-GRADUAL = "gradual"
+from labkit.sparsity.methods import METHODS, Method
+from labkit.specs.base import Spec, checked, nested
+from labkit.specs.networks import NetworkSpec
 
 
 @dataclass(frozen=True)
@@ -17,8 +15,8 @@ class TopologySpec(Spec):
     """The masks of a network, from the first step to the last.
 
     Attributes:
-        method: "dense" (no masks), "static" (drawn once), "gradual" (dense at first, then pruned globally by magnitude
-            along the cubic of Zhu & Gupta 2017), or a name of `labkit.sparsity.topology.METHODS`.
+        method: a name of `labkit.sparsity.methods.METHODS`: "dense" (no masks), "static" (drawn once), "gradual" (dense
+            at first, then pruned globally by magnitude along the cubic of Zhu & Gupta 2017), or one that moves masks.
         density: of the masks: in each layer or overall as the allocation says; of gradual pruning, at the end.
         allocation: how density is shared out over layers at the start: a name of
             `labkit.sparsity.allocation.ALLOCATIONS`.
@@ -34,7 +32,7 @@ class TopologySpec(Spec):
         ValueError: for a value out of range.
     """
 
-    method: str = checked("rigl", choose, choices=(*FIXED, GRADUAL, *METHODS))
+    method: str = checked("rigl", choose, choices=METHODS)
     density: float = checked(0.1, fraction, one=True)
     allocation: str = checked("uniform", choose, choices=ALLOCATIONS)
     rate: float = checked(0.3, fraction)
@@ -43,6 +41,11 @@ class TopologySpec(Spec):
     until: str = checked("0.75run", moment)
     regrow: bool = checked(True, switch)
     reset_regrown: bool = checked(True, switch)
+
+    @property
+    def row(self) -> Method:
+        """What the method is."""
+        return METHODS[self.method]
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class SparseSpec(NetworkSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        method = METHODS.get(self.topology.method)
-        if method and method.by_momentum and self.train.optimizer == "sgd" and not self.train.momentum:
+        by_momentum = self.topology.row.looks_at("momentum")
+        if by_momentum and self.train.optimizer == "sgd" and not self.train.momentum:
             raise ValueError(
                 f"{self.topology.method} needs a momentum above 0, or Adam: it looks at the momentum of weights"
             )

@@ -9,7 +9,8 @@ from labkit.ground.lists import mapped
 from labkit.ground.names import choose, fraction, switch, whole
 from labkit.ground.steps import moment
 from labkit.sparsity.scores import SCORES
-from labkit.specs.networks import NetworkSpec, Spec, checked, nested
+from labkit.specs.base import Spec, checked, nested
+from labkit.specs.networks import NetworkSpec
 
 MOST_LEVELS = 1000  # by then 1 % a round leaves a weight in 20,000
 _own_rate = partial(fraction, zero=True)

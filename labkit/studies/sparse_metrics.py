@@ -11,13 +11,14 @@ import pandas as pd
 
 from labkit import models
 from labkit.models import inspection
-from labkit.sparsity import allocation, flops, topology
-from labkit.studies.methods import DENSE, INITS, Row, Study
+from labkit.sparsity import allocation, flops
+from labkit.sparsity.methods import METHODS
+from labkit.studies.tables import DENSE, NAMES, SPREADS, Row, Study
 
 KEY = ["method", "init", "density"]
 
 
-def outcomes(study: Study) -> pd.DataFrame:
+def ends(study: Study) -> pd.DataFrame:
     """One row a network: method (with its "2x"), init, density, group, seed, test_accuracy; none that diverged."""
     columns, parts = [*KEY, "group", "seed", "test_accuracy"], []
     for row, run in study.rows.items():
@@ -34,11 +35,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return found.reset_index()
 
 
-def paired(table: pd.DataFrame, better: tuple[str, str], worse: tuple[str, str]) -> pd.DataFrame:
+def method_minus(table: pd.DataFrame, better: tuple[str, str], worse: tuple[str, str]) -> pd.DataFrame:
     """Accuracy of one row minus another's at equal density, seed by seed.
 
     Args:
-        table: what `outcomes` gave.
+        table: what `ends` gave.
         better, worse: method and init.
 
     Returns:
@@ -55,7 +56,7 @@ def gained(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of the rows of one study minus that of the same rows of another, seed by seed.
 
     Args:
-        table, before: what `outcomes` gave.
+        table, before: what `ends` gave.
 
     Returns:
         method, init, density, seed, difference_pp; of the rows and seeds that both have.
@@ -66,7 +67,7 @@ def gained(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
 
 
 def least_by_seed(pairs: pd.DataFrame) -> pd.Series:
-    """The smallest difference of each seed over densities, of what `paired` gave; only seeds that have them all."""
+    """The smallest difference of each seed over densities, of what `method_minus` gave; of seeds that have them all."""
     return pairs.pivot(index="seed", columns="density", values="difference_pp").dropna().min(axis=1)
 
 
@@ -89,9 +90,9 @@ def costs(study: Study) -> pd.DataFrame:
 def _closed_form(layers: Mapping[str, flops.Layer], row: Row) -> float:
     if row.method == DENSE:
         return 1.0
-    if not row.init or row.method == "SNFS":
+    if not row.init or METHODS[NAMES[row.method]].redistribute != "none":
         return float("nan")
-    return ratio(layers, INITS[row.init], row.density)
+    return ratio(layers, SPREADS[row.init], row.density)
 
 
 def ratio(layers: Mapping[str, flops.Layer], rule: str, density: float) -> float:
@@ -122,7 +123,7 @@ def matched_density(
 
 def published_cells(published: pd.DataFrame, column: str = "test_flops_ratio") -> pd.DataFrame:
     """Rows of a published table whose inference FLOPs follow from layer densities alone, plain schedules only."""
-    plain = published[published["method"].isin(["Static", "SET", "RigL"]) & published["init"].isin(INITS)]
+    plain = published[published["method"].isin(["Static", "SET", "RigL"]) & published["init"].isin(SPREADS)]
     return plain[[*KEY, column]].reset_index(drop=True)
 
 
@@ -135,7 +136,7 @@ def off_published(model: str, options: Mapping[str, object], published: pd.DataF
     """
     layers = inspection.layers(models.build(model, options))
     cells = published_cells(published)
-    found = [ratio(layers, INITS[init], d) for init, d in zip(cells["init"], cells["density"], strict=True)]
+    found = [ratio(layers, SPREADS[init], d) for init, d in zip(cells["init"], cells["density"], strict=True)]
     return float((cells["test_flops_ratio"] - found).abs().max())
 
 
@@ -154,8 +155,8 @@ def not_conserved(study: Study) -> pd.DataFrame:
     """
     rows = []
     for row, run in study.rows.items():
-        method = topology.METHODS.get(run.spec.topology.method)
-        if method is None:
+        method = run.spec.topology.row
+        if method.masks != "moving":
             continue
         by = ["seed", "layer"] if method.redistribute == "none" else ["seed"]
         kept = run.densities().groupby([*by, "step"])["kept"].sum().reset_index()
@@ -171,7 +172,7 @@ def beside(table: pd.DataFrame, published: pd.DataFrame, columns: Sequence[str])
 
     "-" and "uniform-width", and nothing, are one init here: none.
     """
-    other = published.assign(init=published["init"].where(published["init"].isin(INITS), ""))
+    other = published.assign(init=published["init"].where(published["init"].isin(SPREADS), ""))
     other = other[[*KEY, *columns]].rename(columns={name: f"published_{name}" for name in columns})
     return table.assign(key=table["density"].round(6)).merge(
         other.rename(columns={"density": "key"}), how="left", on=["method", "init", "key"]

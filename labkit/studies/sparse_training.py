@@ -16,8 +16,8 @@ from labkit.runs.run import Run, Start
 from labkit.runs.scheduler import checked_seeds, compute_all
 from labkit.sparsity import allocation, flops
 from labkit.sparsity.masks import Masks
-from labkit.specs.networks import nested
-from labkit.specs.sparse import GRADUAL, SparseSpec, TopologySpec
+from labkit.specs.base import nested
+from labkit.specs.sparse import SparseSpec, TopologySpec
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class SparseRun:
             ends = [*part["step"].tolist()[1:], total]
             spans = [end - begin for begin, end in zip(part["step"], ends, strict=True)]
             sparse = flops.mean(part["ratio"], spans)
-            found.append(flops.training(topology.method, sparse, 1.0, every) / 3)
+            found.append(flops.training(topology.row.flops, sparse, 1.0, every) / 3)
         scale = total / (iterations or total)
         return self.prior + scale * sum(found) / len(found)
 
@@ -103,44 +103,44 @@ class SparseRun:
 
 
 def train_sparse(
-    spec: SparseSpec, seeds: Iterable[int], *, masks: SparseRun | None = None, root: Path | None = None
+    spec: SparseSpec, seeds: Iterable[int], *, masks_of: SparseRun | None = None, root: Path | None = None
 ) -> SparseRun:
     """Train sparse networks from the start, one a seed, all as one population.
 
     Args:
         spec: the experiment.
         seeds: one a network; masks, initialisation, batches and growth are drawn from it.
-        masks: start with the final masks of this run, on a fresh initialisation of the same seeds, instead of drawing
-            masks by the spec's allocation. With a gradual run this is the "Lottery" of the RigL reproduction.
+        masks_of: start with the final masks of this run, on a fresh initialisation of the same seeds, instead of
+            drawing masks by the spec's allocation. With a gradual run this is the "Lottery" of the RigL reproduction.
         root: folder of the runs; default `labkit.runs.folders.runs_folder()`.
 
     Raises:
-        ValueError: for a spec, seeds or masks that do not fit, before any training.
+        ValueError: for a spec, seeds or a run that do not fit, before any training.
         OSError: if the run folder cannot be written.
     """
     spec, seeds = nested("spec", spec, kind=SparseSpec), checked_seeds(seeds)
-    if not (masks is None or isinstance(masks, SparseRun)):
-        raise ValueError(f"masks is {shown(masks)}: it must be what train_sparse gave")
+    if not (masks_of is None or isinstance(masks_of, SparseRun)):
+        raise ValueError(f"masks_of is {shown(masks_of)}: it must be what train_sparse gave")
     experiment = Experiment(spec, root)
     branch = spec.topology.method
     prior = 0.0
-    if masks is not None:
-        if not set(seeds) <= set(masks.run.seeds) or masks.experiment.shapes != experiment.shapes:
-            raise ValueError(f"{masks} cannot give its masks to seeds {seeds} of another network or other seeds")
-        if spec.topology.method in ("dense", GRADUAL):
+    if masks_of is not None:
+        if not set(seeds) <= set(masks_of.run.seeds) or masks_of.experiment.shapes != experiment.shapes:
+            raise ValueError(f"{masks_of} cannot give its masks to seeds {seeds} of another network or other seeds")
+        if spec.topology.row.masks in ("none", "pruned"):
             raise ValueError(f'a run with given masks is "static" or dynamic, not {spec.topology.method!r}')
-        branch = f"{branch}, final masks of {masks.run.folder.hash}"
-        if masks.spec.topology.method == GRADUAL:
-            prior = masks.train_flops(experiment.iterations)
-    run = Run(experiment.folder(0, branch, seeds, source=masks.run.folder if masks else None), branch, 0)
+        branch = f"{branch}, final masks of {masks_of.run.folder.hash}"
+        if masks_of.spec.topology.row.masks == "pruned":
+            prior = masks_of.train_flops(experiment.iterations)
+    run = Run(experiment.folder(0, branch, seeds, source=masks_of.run.folder if masks_of else None), branch, 0)
     replicates = [(seed, 0) for seed in seeds]
 
     def start(level: int) -> Start:
         states = experiment.initial(replicates, "init")
-        if masks is None:
+        if masks_of is None:
             return Start(states, initial_masks(spec.topology, experiment.shapes, seeds), replicates)
-        given = masks.final_masks()
-        positions = [masks.run.seeds.index(seed) for seed in seeds]
+        given = masks_of.final_masks()
+        positions = [masks_of.run.seeds.index(seed) for seed in seeds]
         layers = [name for name in experiment.prunable if name in given]
         return Start(states, {name: given[name][positions] for name in layers}, replicates)
 
@@ -156,9 +156,9 @@ def initial_masks(topology: TopologySpec, shapes: Mapping[str, tuple[int, ...]],
         shapes: of the prunable weights.
         seeds: one a network; its masks are drawn from it.
     """
-    if topology.method == "dense":
+    if topology.row.masks == "none":
         return {}
-    if topology.method == GRADUAL:
+    if topology.row.masks == "pruned":
         return {name: torch.ones(len(seeds), *shape, dtype=torch.bool) for name, shape in shapes.items()}
     densities = allocation.allocate(topology.allocation, shapes, topology.density)
     if topology.allocation == "uniform":

@@ -13,13 +13,14 @@ from pathlib import Path
 from labkit.ground.names import choose, fraction
 from labkit.runs.experiment import Experiment
 from labkit.runs.run import Run
+from labkit.sparsity.methods import METHODS
 from labkit.specs.sparse import SparseSpec
 from labkit.studies.sparse_training import SparseRun, longer, small_dense, train_sparse
 
-DENSE, SMALL, PRUNING, LOTTERY = "Dense", "Small Dense", "Pruning", "Lottery"
+DENSE, SMALL, PRUNING, LOTTERY = METHODS["dense"].title, "Small Dense", METHODS["gradual"].title, "Lottery"
 WHOLE = (DENSE, SMALL, PRUNING, LOTTERY)  # have no initial masks to share out over layers
-METHODS = {"Static": "static", "SET": "set", "RigL": "rigl", "SNFS": "snfs"}
-INITS = {"Random": "uniform", "ER": "er", "ERK": "erk"}
+NAMES = {method.title: name for name, method in METHODS.items() if method.masks in ("fixed", "moving")}
+SPREADS = {"Random": "uniform", "ER": "er", "ERK": "erk"}  # how density is spread over layers, as tables call it
 GROUPS = ("same density in every layer", "layer densities by ERK", "larger training budget", "dense")
 
 
@@ -28,9 +29,9 @@ class Row:
     """A row of a table at one density.
 
     Attributes:
-        method: a key of `METHODS`, "Dense", "Small Dense" (narrower), "Pruning" (gradual) or "Lottery" (the masks that
-            Pruning ends with, trained once).
-        init: a key of `INITS`; "" where there are no initial masks.
+        method: the title of a method that begins with masks (a key of `NAMES`), "Dense", "Small Dense" (narrower),
+            "Pruning" (gradual) or "Lottery" (the masks that Pruning ends with, trained once).
+        init: a key of `SPREADS`; "" where there are no initial masks.
         density: of the masks; of the parameters for "Small Dense"; 1 for "Dense".
         times: training is so many times as long.
 
@@ -44,12 +45,12 @@ class Row:
     times: int = 1
 
     def __post_init__(self) -> None:
-        choose("method", self.method, [*METHODS, *WHOLE])
+        choose("method", self.method, [*NAMES, *WHOLE])
         fraction("density", self.density, one=True)
         if (self.method in WHOLE) == bool(self.init):
-            raise ValueError(f"{self.method} with init {self.init!r}: {', '.join(METHODS)} need one, the others none")
+            raise ValueError(f"{self.method} with init {self.init!r}: {', '.join(NAMES)} need one, the others none")
         if self.init:
-            choose("init", self.init, INITS)
+            choose("init", self.init, SPREADS)
 
     @classmethod
     def parse(cls, text: str, density: float) -> "Row":
@@ -59,7 +60,7 @@ class Row:
         Row(method='RigL', init='ERK', density=0.1, times=2)
         """
         words = text.split()
-        init = words.pop() if len(words) > 1 and words[-1] in INITS else ""
+        init = words.pop() if len(words) > 1 and words[-1] in SPREADS else ""
         match = re.fullmatch(r"(.*?)(?:(\d)x)?", " ".join(words))
         assert match is not None  # the pattern takes any text
         method = match[1]
@@ -75,7 +76,8 @@ class Row:
         """Rows that are compared with each other: about the same training FLOPs (one of `GROUPS`)."""
         if self.method == DENSE:
             return GROUPS[3]
-        if self.method in ("SNFS", PRUNING, LOTTERY) or self.times > 1:
+        costly = self.method in NAMES and METHODS[NAMES[self.method]].dense_momentum
+        if costly or self.method in (PRUNING, LOTTERY) or self.times > 1:
             return GROUPS[2]
         return GROUPS[1] if self.init in ("ER", "ERK") else GROUPS[0]
 
@@ -106,7 +108,7 @@ def spec(base: SparseSpec, row: Row, prune_begin: str = "700it", prune_warmup: s
     if row.method == PRUNING:
         topology = replace(topology, method="gradual", begin=prune_begin)
     elif row.init:
-        topology = replace(topology, method=METHODS[row.method], allocation=INITS[row.init])
+        topology = replace(topology, method=NAMES[row.method], allocation=SPREADS[row.init])
     else:
         topology = replace(topology, method="dense" if row.method == DENSE else "static")
     return longer(replace(base, topology=topology), row.times)
@@ -156,5 +158,5 @@ def train(
         if row.method == LOTTERY:
             pruning = Row(PRUNING, "", row.density)
             given = train_sparse(spec(base, pruning, prune_begin, prune_warmup), seeds, root=root)
-        done[row] = train_sparse(spec(base, row, prune_begin, prune_warmup), seeds, masks=given, root=root)
+        done[row] = train_sparse(spec(base, row, prune_begin, prune_warmup), seeds, masks_of=given, root=root)
     return Study(base, done)

@@ -12,7 +12,7 @@ from labkit.ground.lists import listed
 from labkit.ground.names import choose, shown, whole
 from labkit.ground.randomness import generator
 from labkit.runs.experiment import Experiment
-from labkit.runs.provenance import code_digest
+from labkit.runs.own_code import code_digest
 from labkit.runs.run import Run, Start, States
 from labkit.runs.scheduler import checked_seeds, compute_all
 from labkit.runs.ticket_files import Ticket
@@ -20,7 +20,7 @@ from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
 from labkit.sparsity.pruning import keep_counts, prune_global, prune_layers, surviving
 from labkit.sparsity.scores import Evidence, score
-from labkit.specs.networks import nested
+from labkit.specs.base import nested
 from labkit.specs.tickets import TICKET, TicketSpec
 
 MOST_PER_SEED = 1000

@@ -19,8 +19,8 @@ from labkit.ground.randomness import derive
 from labkit.runs.experiment import Experiment
 from labkit.runs.folders import runs_folder
 from labkit.runs.scheduler import checked_seeds
-from labkit.sparsity.topology import METHODS
-from labkit.specs.networks import digest, nested, to_dict
+from labkit.sparsity.methods import METHODS
+from labkit.specs.base import digest, nested, to_dict
 from labkit.specs.sparse import SparseSpec
 from labkit.studies.sparse_training import SparseRun, train_sparse
 
@@ -162,7 +162,7 @@ def tune(
     import optuna
 
     spec = nested("spec", spec, kind=SparseSpec)
-    choose("method", spec.topology.method, METHODS)
+    choose("method", spec.topology.method, [name for name, method in METHODS.items() if method.masks == "moving"])
     if spec.data.validation == 0:
         raise ValueError("validation is 0: tuning compares trials on validation data, so some must be held out")
     trials, seed = whole("trials", trials, 1, MOST_TRIALS), whole("seed", seed)

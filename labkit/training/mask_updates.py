@@ -10,7 +10,7 @@ from labkit.ground.steps import Clock
 from labkit.sparsity import topology
 from labkit.sparsity.pruning import prune_global
 from labkit.sparsity.schedules import cosine, cubic
-from labkit.specs.sparse import FIXED, GRADUAL, TopologySpec
+from labkit.specs.sparse import TopologySpec
 from labkit.training.optimizers import momentum
 from labkit.training.population import Population
 
@@ -42,7 +42,7 @@ class Dynamics:
             raise ValueError(
                 f"mask updates from {spec.begin} to {spec.until}, every {spec.every}, do not fit {clock.run} iterations"
             )
-        self.moments = [] if spec.method in FIXED else moments(every, begin, until)
+        self.moments = moments(every, begin, until) if spec.row.masks in ("pruned", "moving") else []
         self._place = {step: position for position, step in enumerate(self.moments)}
         self.drop_fraction = cosine(spec.rate, until)
         self.target = cubic(1.0, spec.density, begin, self.moments[-1] if self.moments else until)
@@ -50,7 +50,7 @@ class Dynamics:
     @property
     def dense_momentum(self) -> bool:
         """Whether the momentum of masked weights is kept."""
-        return self.spec.method in topology.METHODS and topology.METHODS[self.spec.method].dense_momentum
+        return self.spec.row.dense_momentum
 
     def due(self, step: int) -> int | None:
         """Which update a step is, counted from 0; None if it is an ordinary step."""
@@ -67,14 +67,14 @@ class Dynamics:
             return result
         weights = {name: population.states[name][index] for name in population.masks}
         masks = {name: mask[index] for name, mask in population.masks.items()}
-        if self.spec.method == GRADUAL:
+        if self.spec.row.masks == "pruned":
             size = sum(mask.numel() for mask in masks.values())
             keep = min(sum(kept(population, index)), round(self.target(step) * size))
             pruned = prune_global(masks, {name: weight.abs() for name, weight in weights.items()}, keep)
             moved = {name: (mask, torch.zeros_like(mask)) for name, mask in pruned.items()}
         else:
             moved = topology.update(
-                topology.METHODS[self.spec.method], self.drop_fraction(step), weights, masks, gradients,
+                self.spec.row, self.drop_fraction(step), weights, masks, gradients,
                 momentum(population.slots, index), generator(seed, "grow", step), regrow=self.spec.regrow,
             )  # fmt: skip
         population.rewire(index, moved, reset_regrown=self.spec.reset_regrown)

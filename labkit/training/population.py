@@ -18,12 +18,12 @@ from labkit.models import capturable, prunable
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
 from labkit.specs.networks import TrainSpec
-from labkit.training.engines.captured import Graph, Step, capture
+from labkit.training.engines.captured import Graph, StepFunction, capture
 from labkit.training.engines.kernels import accelerate
 from labkit.training.engines.workers import shared
 from labkit.training.optimizers import optimizer
 
-Captures = dict[Any, Step | None]
+Captures = dict[Any, StepFunction | None]
 
 
 class Population:
@@ -73,8 +73,8 @@ class Population:
                         (0.0, [n for n in self.parameters if n not in decayed])]  # fmt: skip
         self._lr, self._lr_now = torch.zeros(self.size, device=device), [0.0] * self.size
         self._floats: dict[str, Tensor] = {}
-        self._captured: Step | None = None
-        self._captured_gradients: Step | None = None
+        self._captured: StepFunction | None = None
+        self._captured_gradients: StepFunction | None = None
         self._prepared = False
         self._captures: Captures = {} if captures is None else captures
         self._graphs: dict[int, Graph] = {}
@@ -153,7 +153,7 @@ class Population:
                 self._captured_gradients = self._capture(self._gradients, given)
         self._prepared = True
 
-    def _capture(self, step: Step, given: Sequence[Tensor]) -> Step | None:
+    def _capture(self, step: StepFunction, given: Sequence[Tensor]) -> StepFunction | None:
         shapes = tuple((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in given)
         key = (step.__name__, self.dense_momentum, tuple(self._floats), shapes)
         if key not in self._captures:

@@ -64,7 +64,7 @@ def test_mnist_has_its_published_statistics_and_split(real_data):
     assert float(mean) == pytest.approx(0.1307, abs=5e-5) and float(std) == pytest.approx(0.3081, abs=5e-5)
 
 
-def test_an_epoch_sees_every_example_once_and_drops_none():  # pitfalls 6, 11
+def test_an_epoch_sees_every_example_once_and_drops_none():  # pitfalls: half-a-rewind, short-last-batch
     order = BatchOrder(size=100, batch=30, seed=1)
     stream = torch.cat([order[step] for step in range(10)])
     for epoch in range(3):
@@ -92,7 +92,7 @@ def test_own_npz_safetensors_and_folder_agree(tmp_path):
     assert ones[0] == ones[2]
 
 
-def test_grey_becomes_rgb_and_back():  # pitfall 23
+def test_grey_becomes_rgb_and_back():  # pitfall: another-image
     grey = arrays()["train_images"]
     rgb = fit(grey, (3, 8, 8))
     assert rgb.shape == (60, 3, 8, 8) and torch.equal(fit(rgb, (1, 8, 8)), grey)

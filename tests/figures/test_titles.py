@@ -9,7 +9,7 @@ import torch
 from labkit.figures import findings, learning, lottery, mask_changes, titles, tradeoffs
 from labkit.figures.style import finish
 from labkit.notebook.settings import Settings, preset_values
-from labkit.studies.methods import Row
+from labkit.studies.tables import Row
 
 NAN = math.nan
 NEUTRAL = "Test accuracy, by weights left"
@@ -30,7 +30,7 @@ def tickets(accuracies):
 
 
 def rows(accuracies):
-    """What `sparse_metrics.outcomes` gives: (method, init, density) -> an accuracy a seed."""
+    """What `sparse_metrics.ends` gives: (method, init, density) -> an accuracy a seed."""
     return pd.DataFrame(
         [
             {"method": method, "init": init, "density": density, "group": Row(method, init, density).group,

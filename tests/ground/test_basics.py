@@ -44,7 +44,7 @@ def test_keep_top_by_hand():
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 99, 100])
-def test_ties_keep_exactly_the_first(keep):  # pitfall 16
+def test_ties_keep_exactly_the_first(keep):  # pitfall: ties-at-the-threshold
     mask = masks.keep_top(torch.zeros(10, 10), keep)
     assert mask.sum() == keep and mask.reshape(-1)[:keep].all()
 
@@ -81,7 +81,7 @@ def test_pack_round_trip():
         masks.unpack(torch.zeros(2, dtype=torch.uint8), (100,))
 
 
-def test_shuffle_keeps_layer_counts_and_permute_only_the_total():  # pitfall 19
+def test_shuffle_keeps_layer_counts_and_permute_only_the_total():  # pitfall: three-random-controls
     rng = generator(0, "test")
     old = {"a": torch.rand(100, 100) < 0.1, "b": torch.rand(100, 100) < 0.5}
     shuffled, permuted = masks.shuffle(old, rng), masks.permute(old, rng)

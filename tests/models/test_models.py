@@ -94,7 +94,7 @@ def test_dropout_is_a_parameter():
         models.build("conv_2", {"dropout": 50})
 
 
-def test_biases_and_norms_are_never_prunable():  # pitfall 7
+def test_biases_and_norms_are_never_prunable():  # pitfall: pruned-norms
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
     assert models.prunable(network) == ["0.weight", "3.weight"]
     assert models.prunable(nn.Linear(2, 2)) == ["weight"]

@@ -13,7 +13,7 @@ def said(train, size):
     return estimate(experiment, Start(states, {}, [(0, 0)]), [run], 0)
 
 
-def test_the_moments_at_which_the_learning_rate_drops_are_said(tmp_path, monkeypatch):  # pitfall 50
+def test_the_moments_at_which_the_learning_rate_drops_are_said(tmp_path, monkeypatch):  # pitfall: drops-that-never-come
     """As fractions they follow the training set's size; in iterations they may never come, and that shows."""
     monkeypatch.setenv("LABKIT_RUNS", str(tmp_path))
     train = lk.TrainSpec(

@@ -12,7 +12,7 @@ from labkit import data, models
 from labkit.models import lenet
 from labkit.runs.experiment import Experiment
 from labkit.runs.folders import RunFolder, difference
-from labkit.sparsity.topology import METHODS, Method
+from labkit.sparsity.methods import METHODS
 from labkit.specs.networks import TrainSpec
 from tests.conftest import small_spec
 
@@ -108,7 +108,7 @@ def test_a_changed_network_does_not_return_the_old_numbers(root, monkeypatch, ch
 
 def test_a_changed_method_does_not_return_the_old_numbers(root, monkeypatch):
     lk.train_sparse(rigl(), [0], root=root)
-    monkeypatch.setitem(METHODS, "rigl", Method("gradient", redistribute="gradient"))
+    monkeypatch.setitem(METHODS, "rigl", METHODS["rigl_sg"])
     with pytest.raises(ValueError, match="with method.redistribute 'none', and 'gradient' is asked for"):
         lk.train_sparse(rigl(), [0], root=root)
 

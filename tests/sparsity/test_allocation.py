@@ -23,7 +23,7 @@ def shapes():
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("rule", ["er", "erk"])
 @pytest.mark.parametrize("density", [0.05, 0.1, 0.2, 0.5])
-def test_golden_densities(shapes, network, rule, density):  # pitfalls 33, 34
+def test_golden_densities(shapes, network, rule, density):  # pitfalls: masks-by-coin, clamped-erk
     table = sources.published("erk_densities")
     table = table[(table.model == network) & (table.init == rule.upper()) & (table.target_density == density)]
     found = allocation.allocate(rule, shapes[network], density)
@@ -36,7 +36,7 @@ def test_golden_densities(shapes, network, rule, density):  # pitfalls 33, 34
         assert abs(count - found[name] * math.prod(shapes[network][name])) < 1
 
 
-def test_half_of_wrn_has_twelve_dense_layers(shapes):  # pitfall 34
+def test_half_of_wrn_has_twelve_dense_layers(shapes):  # pitfall: clamped-erk
     found = allocation.erdos_renyi_kernel(shapes["wrn-22-2"], 0.5)
     assert sum(value == 1 for value in found.values()) == 12
     assert sum(allocation.counts(shapes["wrn-22-2"], found).values()) == 538_456
@@ -61,7 +61,7 @@ def test_kernels_count_in_erk_only():
     assert erk["b"] / erk["a"] == pytest.approx((10 / 16) / (14 / 144))
 
 
-def test_uniform_leaves_the_first_layer_dense(shapes):  # pitfall 35
+def test_uniform_leaves_the_first_layer_dense(shapes):  # pitfall: dense-first-layer
     sizes = {name: math.prod(shape) for name, shape in shapes["wrn-22-2"].items()}
     found = allocation.uniform(shapes["wrn-22-2"], 0.1)
     first = next(iter(sizes))

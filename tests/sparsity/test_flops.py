@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from labkit import models
 from labkit.models import inspection
 from labkit.sparsity import allocation, flops, schedules
+from labkit.sparsity.methods import METHODS
 from labkit.studies import sources
 
 TABLES = {"wrn-22-2": "rigl_table2", "resnet50": "rigl_table3_cifar100"}
@@ -27,7 +28,7 @@ def ratio(layers, rule, density):
     return flops.inference(layers, {n: kept[n] / layers[n].weights for n in kept}) / flops.inference(layers)
 
 
-def test_layers_by_hand():  # pitfalls 38, 42
+def test_layers_by_hand():  # pitfalls: macs-or-flops, strides-and-groups
     assert flops.linear(784, 300) == flops.Layer((300, 784), 1) and flops.linear(784, 300).macs == 235_200
     assert flops.convolution(3, 16, 3, 32, padding=1).macs == 16 * 27 * 1024
     assert flops.convolution(16, 32, 3, 32, stride=2, padding=1).macs == 32 * 144 * 256
@@ -53,21 +54,21 @@ def test_inference_by_hand():
         flops.inference(layers, {"c": 0.5})
 
 
-def test_training_by_hand():  # pitfall 40
+def test_training_by_hand():  # pitfall: training-costs
     assert flops.training("dense", 10, 100) == 300
-    assert flops.training("static", 10, 100) == flops.training("set", 10, 100) == 30
-    assert flops.training("snfs", 10, 100) == 120
+    assert flops.training("masked", 10, 100) == 30
+    assert flops.training("dense momentum", 10, 100) == 120
     assert flops.training("rigl", 10, 100, every=1) == (30 + 20 + 100) / 2
     assert flops.training("rigl", 10, 100, every=100) == pytest.approx(3120 / 101)
     assert flops.training("rigl", 100, 100, every=100) == flops.training("dense", 100, 100)
-    assert flops.training("gradual", [100, 40, 10], 100) == 150
-    with pytest.raises(ValueError, match="unknown method 'rigel': did you mean 'rigl'"):
+    assert flops.training("masked", [100, 40, 10], 100) == 150
+    with pytest.raises(ValueError, match="unknown FLOP rule 'rigel': did you mean 'rigl'"):
         flops.training("rigel", 10, 100)
     with pytest.raises(ValueError, match="every is None"):
         flops.training("rigl", 10, 100)
 
 
-def test_means_follow_masks_as_they_change():  # pitfall 41
+def test_means_follow_masks_as_they_change():  # pitfall: flops-move-with-masks
     layers = {"a": flops.linear(10, 10), "b": flops.convolution(1, 1, 1, 10)}
     moved = [{"a": 0.5, "b": 0.5}, {"a": 0.3, "b": 0.7}, {"a": 0.0, "b": 1.0}]
     costs = [flops.inference(layers, densities) for densities in moved]
@@ -92,7 +93,7 @@ def test_geometry_agrees_with_torch_s_counter(name):
     assert flops.inference(found) == counter.get_total_flops()
 
 
-def test_geometry_of_groups_strides_and_repeats():  # pitfall 42
+def test_geometry_of_groups_strides_and_repeats():  # pitfall: strides-and-groups
     depthwise = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 4, 1)
     )
@@ -125,7 +126,7 @@ def test_published_networks(networks):
         ("resnet50", "erk", (0.2247, 0.3851, 0.7008)),
     ],
 )
-def test_golden_inference_ratios(networks, network, rule, expected):  # pitfall 39
+def test_golden_inference_ratios(networks, network, rule, expected):  # pitfall: erk-is-not-free
     assert [ratio(networks[network], rule, density) for density in (0.1, 0.2, 0.5)] == pytest.approx(expected, abs=5e-5)
 
 
@@ -147,7 +148,9 @@ def test_flops_that_the_published_code_prints(networks):
             sparse = ratio(layers, RULES[row.init], row.density) * dense
             noise = drawn_deviation(layers, RULES[row.init], row.density)
             method = {"any": "static", "SNFS at init": "snfs"}.get(row.method, row.method.lower())
-            cost = sparse if row.phase == "inference" else flops.training(method, sparse, dense, every=100)
+            cost = (
+                sparse if row.phase == "inference" else flops.training(METHODS[method].flops, sparse, dense, every=100)
+            )
             assert cost / scale == pytest.approx(row.ratio_to_dense, abs=3 * noise + 5e-5), row
         judged += 1
     assert judged == len(table) - 8
@@ -180,7 +183,7 @@ def test_published_tables(networks, network):
         if name not in ("Static", "SET", "RigL"):
             continue
         sparse = ratio(layers, RULES[row.init], row.density)
-        cost = times * flops.training(name.lower(), sparse * dense, dense, every=100) / (3 * dense)
+        cost = times * flops.training(METHODS[name.lower()].flops, sparse * dense, dense, every=100) / (3 * dense)
         closed = (3 * sparse * 100 + 2 * sparse + 1) / 303 if name == "RigL" else sparse
         assert cost == pytest.approx(times * closed, abs=1e-3)
         assert cost == pytest.approx(row.train_flops_ratio, abs=0.01 * times), row
@@ -190,13 +193,13 @@ def test_published_tables(networks, network):
 
 
 @pytest.mark.parametrize("density", [0.1, 0.2])
-def test_rows_that_depend_on_data_lie_in_their_range(networks, density):  # pitfall 40
+def test_rows_that_depend_on_data_lie_in_their_range(networks, density):  # pitfall: training-costs
     """SNFS costs between its first and last f_S. Lottery is its two runs (not on CIFAR-100: a slip of the paper)."""
     table = sources.published("rigl_table2").set_index(["method", "init", "density"])
     for init in ("Random", "ERK"):
         row = table.loc[("SNFS", init, density)]
         first = ratio(networks["wrn-22-2"], "uniform", density)
-        least, most = (flops.training("snfs", sparse, 1.0) / 3 for sparse in (first, row.test_flops_ratio))
+        least, most = (flops.training("dense momentum", sparse, 1.0) / 3 for sparse in (first, row.test_flops_ratio))
         assert least - 0.01 <= row.train_flops_ratio <= most + 0.01
     pruning, ticket = table.loc[("Pruning", "-", density)], table.loc[("Lottery", "-", density)]
     both = pruning.train_flops_ratio + ticket.test_flops_ratio  # one pruning run, then 3 f_S a step

@@ -18,7 +18,7 @@ def rounds() -> pd.Series:
     return table.set_index("round")["expected_weights_left"]
 
 
-def test_lenet_counts_equal_the_published_rounds(rounds):  # pitfalls 13, 14
+def test_lenet_counts_equal_the_published_rounds(rounds):  # pitfalls: rate-of-the-original, biases-in-the-count
     network = models.build("lenet_300_100")
     assert {n: p.numel() for n, p in network.named_parameters() if n.endswith("weight")} == SIZES
     for level, expected in rounds.items():
@@ -55,14 +55,14 @@ def test_iterating_equals_the_closed_form_and_nests():
         mask = pruned
 
 
-def test_a_huge_value_under_the_mask_does_not_come_back():  # pitfall 2
+def test_a_huge_value_under_the_mask_does_not_come_back():  # pitfall: mask-in-forward-only
     mask = {"w": torch.tensor([True, True, True, False])}
     scores = {"w": torch.tensor([1.0, 2.0, 3.0, 1e9])}
     assert prune_layers(mask, scores, {"w": 2})["w"].tolist() == [False, True, True, False]
     assert prune_global(mask, scores, 2)["w"].tolist() == [False, True, True, False]
 
 
-def test_layerwise_keeps_shares_and_global_empties_the_small_layer():  # pitfall 15
+def test_layerwise_keeps_shares_and_global_empties_the_small_layer():  # pitfall: layerwise-or-global
     rng = torch.Generator().manual_seed(0)
     scores = {"small": torch.rand(100, generator=rng), "large": 100 + torch.rand(100, generator=rng)}
     mask = masks.ones(scores, scores)
@@ -76,7 +76,7 @@ def test_global_leaves_layers_without_scores_alone():
     assert masks.counts(pruned) == {"a": 3, "head": 4}
 
 
-def test_negative_weights_are_pruned_by_size_not_by_value():  # pitfall 3
+def test_negative_weights_are_pruned_by_size_not_by_value():  # pitfall: values-for-masks
     from tests.ground.test_basics import evidence
 
     weights = {"w": torch.tensor([-5.0, -1.0, -3.0, -0.5])}

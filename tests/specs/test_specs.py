@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from labkit.specs.networks import DataSpec, TrainSpec, digest, from_dict, to_dict, to_yaml
+from labkit.specs.base import digest, from_dict, to_dict, to_yaml
+from labkit.specs.networks import DataSpec, TrainSpec
 from labkit.specs.sparse import SparseSpec, TopologySpec
 from labkit.specs.tickets import PruneSpec, TicketSpec
 

@@ -180,7 +180,7 @@ ARGUMENTS = {  # argument of a call -> the call, and what is right
     "branch(per_seed)": (lambda v: lk.branch(TRUNK, "random_reinit", per_seed=v), COUNTS),
     "train_sparse(spec)": (lambda v: lk.train_sparse(v, [0]), {"{}"}),
     "train_sparse(seeds)": (lambda v: lk.train_sparse(lk.SparseSpec(), v), {"[1]"}),
-    "train_sparse(masks)": (lambda v: lk.train_sparse(lk.SparseSpec(), [0], masks=v), {"None"}),
+    "train_sparse(masks_of)": (lambda v: lk.train_sparse(lk.SparseSpec(), [0], masks_of=v), {"None"}),
     "longer(times)": (lambda v: lk.longer(lk.SparseSpec(), v), ABOVE),
     "small_dense(density)": (lambda v: lk.small_dense(lk.SparseSpec("conv_2"), v), {"float64"}),
     "tune(trials)": (lambda v: tuning.tune(lk.SparseSpec(), [0], trials=v), COUNTS),

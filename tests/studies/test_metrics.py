@@ -11,7 +11,7 @@ from labkit.ground.bounds import AtLeast, AtMost
 from labkit.ground.progress import Progress
 from labkit.notebook.settings import preset_values, settings
 from labkit.specs.tickets import PruneSpec, TicketSpec
-from labkit.studies import metrics, sources
+from labkit.studies import comparisons, metrics, sources
 
 FIGURE_3 = preset_values("lth_figure_3", "smoke")
 
@@ -47,16 +47,16 @@ def test_outcomes_by_hand(table):
     assert tickets["accuracy_at_end"].tolist() == [0.95, 0.96]
 
 
-def test_paired_by_hand(table):  # pitfall 44: by seed, several controls averaged
+def test_paired_by_hand(table):  # pitfall: one-noisy-early-stop: by seed, several controls averaged
     paired = metrics.paired(table, "random_reinit", 1)
     assert paired.loc[0, "accuracy_at_early_stop_pp"] == pytest.approx(93 - (90 + 92) / 2)
     assert paired.loc[0, "speed_ratio"] == pytest.approx(25 / 10)
     assert metrics.against_dense(table, 1).tolist() == pytest.approx([3.0])
-    assert metrics.falls_below_dense(table, "ticket") == 0.0
-    assert metrics.falls_below_dense(table, "random_reinit") == 0.0  # 0.91 on average
+    assert comparisons.falls_below_dense(table, "ticket") == 0.0
+    assert comparisons.falls_below_dense(table, "random_reinit") == 0.0  # 0.91 on average
     lower = table.copy()
     lower.loc[lower["branch"] == "random_reinit", "accuracy_at_early_stop"] = 0.8
-    assert metrics.falls_below_dense(lower, "random_reinit") == 80.0
+    assert comparisons.falls_below_dense(lower, "random_reinit") == 80.0
 
 
 def test_what_never_fell_or_never_stopped_is_a_bound():
@@ -67,47 +67,47 @@ def test_what_never_fell_or_never_stopped_is_a_bound():
     rows += network("random_sparse", 1, 0, [3, 2, 1], [0.1, 0.5, 0.8], percent=80.0)
     rows += network("random_sparse", 2, 0, [3, 1, 2], [0.1, 0.8, 0.8], percent=64.0)
     table = metrics.outcomes(pd.DataFrame(rows))
-    (gap,) = metrics.falls_earlier_by(table, "random_sparse")
+    (gap,) = comparisons.falls_earlier_by(table, "random_sparse")
     assert (gap, type(gap)) == (16.0, AtLeast), "tickets fall below 64 % or nowhere: 80 - 64 or more"
-    (slow,), (fast,) = (metrics.speed_ratios(table, "random_sparse", level) for level in (1, 2))
+    (slow,), (fast,) = (comparisons.speed_ratios(table, "random_sparse", level) for level in (1, 2))
     assert (slow, type(slow)) == (2.0, AtLeast), "its loss was still falling at the end"
     assert (fast, type(fast)) == (1.0, float)
     swapped = table.replace({"branch": {"ticket": "random_sparse", "random_sparse": "ticket"}})
     swapped.loc[swapped["level"] == 0, "branch"] = "ticket"
-    (gap,) = metrics.falls_earlier_by(swapped, "random_sparse")
+    (gap,) = comparisons.falls_earlier_by(swapped, "random_sparse")
     assert (gap, type(gap)) == (-16.0, AtMost)
-    (slow,) = metrics.speed_ratios(swapped, "random_sparse", 1)
+    (slow,) = comparisons.speed_ratios(swapped, "random_sparse", 1)
     assert (slow, type(slow)) == (0.5, AtMost)
     flat = table.assign(accuracy_at_early_stop=0.9, cut_off=True)
-    assert all(map(math.isnan, metrics.falls_earlier_by(flat, "random_sparse"))), "neither falls: nothing is known"
+    assert all(map(math.isnan, comparisons.falls_earlier_by(flat, "random_sparse"))), "neither falls: nothing is known"
     gone = table[(table["branch"] == "random_sparse") | (table["level"] != 2)]
-    assert all(map(math.isnan, metrics.falls_earlier_by(gone, "random_sparse"))), "one that diverged does not fall"
-    assert all(map(math.isnan, metrics.speed_ratios(flat, "random_sparse", 1)))
+    assert all(map(math.isnan, comparisons.falls_earlier_by(gone, "random_sparse"))), "one that diverged does not fall"
+    assert all(map(math.isnan, comparisons.speed_ratios(flat, "random_sparse", 1)))
 
 
 def test_largest_gain_speedup_and_share_by_hand(table):
-    assert metrics.largest_gain_pp(table) == pytest.approx(3.0)
-    assert metrics.largest_speedup(table) == pytest.approx(2.0)
-    assert metrics.share_below_ticket(table, "random_reinit", below_percent=90) == 1.0
-    assert metrics.share_below_ticket(table, "random_reinit", below_percent=50) != 1.0, "no level that sparse"
+    assert comparisons.largest_gain_pp(table) == pytest.approx(3.0)
+    assert comparisons.largest_speedup(table) == pytest.approx(2.0)
+    assert comparisons.share_below_ticket(table, "random_reinit", below_percent=90) == 1.0
+    assert comparisons.share_below_ticket(table, "random_reinit", below_percent=50) != 1.0, "no level that sparse"
 
 
 def test_a_mean_over_networks_of_which_one_diverged_is_no_measurement(table):
     of_another_seed = metrics.outcomes(pd.DataFrame(network("ticket", 0, 1, [3, 2, 1, 1], [0.1, 0.5, 0.9, 0.95])))
     lost = pd.concat([table, of_another_seed], ignore_index=True)
-    for found in (metrics.largest_gain_pp(lost), metrics.largest_speedup(lost)):
+    for found in (comparisons.largest_gain_pp(lost), comparisons.largest_speedup(lost)):
         assert math.isnan(found), "dense is of two seeds, level 1 of one"
-    assert math.isnan(metrics.share_below_ticket(lost, "random_reinit", below_percent=90))
+    assert math.isnan(comparisons.share_below_ticket(lost, "random_reinit", below_percent=90))
 
 
 def test_a_speedup_over_networks_that_did_not_stop_is_a_bound(table):
-    assert type(metrics.largest_speedup(table)) is float
-    assert metrics.stops_earlier_by(table, 1) == [50.0], "iteration 10 instead of 20"
+    assert type(comparisons.largest_speedup(table)) is float
+    assert comparisons.stops_earlier_by(table, 1) == [50.0], "iteration 10 instead of 20"
     for level, kind in ((0, AtLeast), (1, AtMost)):
         cut = table.assign(cut_off=(table["level"] == level) & (table["branch"] == "ticket"))
-        assert type(metrics.largest_speedup(cut)) is kind
-        assert [type(earlier) for earlier in metrics.stops_earlier_by(cut, 1)] == [kind]
-    assert metrics.stops_earlier_by(table, 9) == [], "not run"
+        assert type(comparisons.largest_speedup(cut)) is kind
+        assert [type(earlier) for earlier in comparisons.stops_earlier_by(cut, 1)] == [kind]
+    assert comparisons.stops_earlier_by(table, 9) == [], "not run"
 
 
 def test_early_stops_that_were_cut_off_are_marked_in_the_figure_and_said(table):
@@ -163,7 +163,7 @@ def test_a_diverged_network_is_left_out():
     assert metrics.outcomes(pd.DataFrame(rows))["seed"].tolist() == [0]
 
 
-def test_units_are_in_the_names(table):  # pitfall 47
+def test_units_are_in_the_names(table):  # pitfall: relative-or-absolute
     columns = [*table.columns, *metrics.paired(table, "random_reinit", 1).columns]
     assert all(
         name.endswith(("_pp", "_ratio")) for name in columns if "minus" in name or "gap" in name or "_pp" in name
@@ -215,7 +215,7 @@ def test_unknown_notebook():
         settings("lth_figur_3", {})
 
 
-def test_figures_state_what_their_bars_are(table):  # pitfall 43
+def test_figures_state_what_their_bars_are(table):  # pitfall: unnamed-bars
     rows = network("ticket", 0, 0, [3, 2, 1], [0.1, 0.5, 0.9]) + network("ticket", 0, 1, [3, 2, 1], [0.1, 0.6, 0.95])
     lth = sources.published("lth").query("figure == 'Fig1' and architecture == 'lenet-300-100'")
     drawn = [

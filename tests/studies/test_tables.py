@@ -9,8 +9,8 @@ import pytest
 import labkit as lk
 from labkit.figures import method_tables, tradeoffs
 from labkit.sparsity import allocation, flops
-from labkit.studies import methods, sources, sparse_metrics
-from labkit.studies.methods import Row
+from labkit.studies import sources, sparse_metrics, tables
+from labkit.studies.tables import Row
 
 BASE = lk.SparseSpec(
     model="conv_2",
@@ -29,20 +29,20 @@ def test_rows_are_read_from_their_names():
     with pytest.raises(ValueError, match="RigL with init ''"):
         Row.parse("RigL", 0.1)
     groups = [Row.parse(name, 0.1).group for name in ("SET Random", "SET ERK", "SET2x Random", "Lottery", "Dense")]
-    assert groups == [methods.GROUPS[n] for n in (0, 1, 2, 2, 3)]
+    assert groups == [tables.GROUPS[n] for n in (0, 1, 2, 2, 3)]
 
 
 def test_rows_as_specs():
-    rigl = methods.spec(BASE, Row("RigL", "ERK", 0.2, 2))
+    rigl = tables.spec(BASE, Row("RigL", "ERK", 0.2, 2))
     assert rigl.topology == lk.TopologySpec("rigl", 0.2, "erk", every="3it") and rigl.train.duration == "24it"
-    pruning = methods.spec(BASE, Row("Pruning", "", 0.2), prune_begin="3it")
+    pruning = tables.spec(BASE, Row("Pruning", "", 0.2), prune_begin="3it")
     assert (pruning.topology.method, pruning.topology.begin) == ("gradual", "3it")
     warm = dataclasses.replace(BASE, train=dataclasses.replace(BASE.train, lr_warmup="2it"))
     rows = [Row("Pruning", "", 0.2), Row("SET", "ERK", 0.2)]
-    assert [methods.spec(warm, row).train.lr_warmup for row in rows] == ["2it", "2it"]
-    assert [methods.spec(warm, row, prune_warmup="5it").train.lr_warmup for row in rows] == ["5it", "2it"]
-    assert methods.spec(BASE, Row("Lottery", "", 0.2)).topology.method == "static"
-    assert methods.spec(BASE, Row("Small Dense", "", 0.2)).model_options["width"] < 0.0625
+    assert [tables.spec(warm, row).train.lr_warmup for row in rows] == ["2it", "2it"]
+    assert [tables.spec(warm, row, prune_warmup="5it").train.lr_warmup for row in rows] == ["5it", "2it"]
+    assert tables.spec(BASE, Row("Lottery", "", 0.2)).topology.method == "static"
+    assert tables.spec(BASE, Row("Small Dense", "", 0.2)).model_options["width"] < 0.0625
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("labkit.runs.scheduler.estimate", lambda *_: "")  # takes longer than these runs
         root = tmp_path_factory.mktemp("runs")
-        return methods.train(BASE, methods.plan(names, [0.2]), [0, 1], prune_begin="3it", root=root)
+        return tables.train(BASE, tables.plan(names, [0.2]), [0, 1], prune_begin="3it", root=root)
 
 
 def test_flops_of_rows(study):
@@ -71,7 +71,7 @@ def test_flops_of_rows(study):
 
 
 def test_what_a_row_gained_over_the_same_row_of_another_study(study):
-    table = sparse_metrics.outcomes(study)
+    table = sparse_metrics.ends(study)
     better = table.assign(test_accuracy=table["test_accuracy"] + 0.01 * (table["seed"] + 1)).query("method != 'Dense'")
     found = sparse_metrics.gained(better, table)
     assert len(found) == 12 and "Dense" not in set(found["method"])
@@ -87,7 +87,7 @@ def test_updates_conserve_counts(study):
 
 def test_study_is_what_results_take(study):
     assert len(study.runs) == 7 and repr(study) == "Study(7 rows of conv_2 on digits)"
-    assert len(sparse_metrics.outcomes(study)) == 14
+    assert len(sparse_metrics.ends(study)) == 14
 
 
 def test_matched_density(study):
@@ -105,7 +105,7 @@ def test_full_networks_cost_what_was_published():
 
 def outcome(method, init, density, group, accuracies):
     return [
-        {"method": method, "init": init, "density": density, "group": methods.GROUPS[group], "seed": seed,
+        {"method": method, "init": init, "density": density, "group": tables.GROUPS[group], "seed": seed,
          "test_accuracy": accuracy}
         for seed, accuracy in enumerate(accuracies)
     ]  # fmt: skip
@@ -136,7 +136,7 @@ PUBLISHED = pd.DataFrame(
 
 def test_table_by_hand(by_hand):
     table = method_tables.sparse_table(*by_hand, title="by hand", published=PUBLISHED)
-    assert table.densities == (0.1,) and [name for name, _ in table.groups] == [methods.GROUPS[n] for n in (0, 1, 3)]
+    assert table.densities == (0.1,) and [name for name, _ in table.groups] == [tables.GROUPS[n] for n in (0, 1, 3)]
     (static, rigl), (erk,), (dense,) = (rows for _, rows in table.groups)
     cell = static[2][0]
     assert cell == method_tables.Cell(
@@ -153,12 +153,12 @@ def test_table_by_hand(by_hand):
 
 def test_metrics_by_hand(by_hand):
     table = by_hand[0]
-    found = sparse_metrics.paired(table, ("RigL", "Random"), ("Static", "Random"))
+    found = sparse_metrics.method_minus(table, ("RigL", "Random"), ("Static", "Random"))
     assert found["difference_pp"].tolist() == pytest.approx([1.0, 3.0])
     more = pd.DataFrame({"density": [0.2, 0.1, 0.2], "seed": [0, 2, 2], "difference_pp": [-2.0, 5.0, 6.0]})
     least = sparse_metrics.least_by_seed(pd.concat([found, more]))
     assert least.to_dict() == {0: -2.0, 2: 5.0}, "seed 1 was not run at 0.2"
-    assert sparse_metrics.paired(table, ("RigL", "ERK"), ("SET", "ERK")).empty
+    assert sparse_metrics.method_minus(table, ("RigL", "ERK"), ("SET", "ERK")).empty
     assert sparse_metrics.summary(table)["std"].tolist() == pytest.approx(
         [0.01 * 2**0.5, 0.02 * 2**0.5, 0.01 * 2**0.5, 0]
     )
@@ -170,7 +170,7 @@ def test_metrics_by_hand(by_hand):
 
 def test_a_comparison_by_method_notices_two_that_are_exchanged(by_hand):
     exchanged = sparse_metrics.swapped(by_hand[0], "RigL", "Static")
-    found = sparse_metrics.paired(exchanged, ("RigL", "Random"), ("Static", "Random"))
+    found = sparse_metrics.method_minus(exchanged, ("RigL", "Random"), ("Static", "Random"))
     assert found["difference_pp"].tolist() == pytest.approx([-1.0, -3.0])
 
 
@@ -200,4 +200,4 @@ def test_a_diverged_network_is_left_out(study):
     silent = dataclasses.replace(
         study, rows={row: type("Run", (), {"metrics": lambda self: table, "experiment": run.experiment})()}
     )
-    assert sparse_metrics.outcomes(silent).empty
+    assert sparse_metrics.ends(silent).empty

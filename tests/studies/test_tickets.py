@@ -44,7 +44,8 @@ def test_the_largest_trained_weights_survive(trunk):
         assert size[mask[n]].min() >= size[~mask[n]].max() and mask[n].sum() == 24_000
 
 
-def test_optimiser_schedule_and_order_start_afresh_each_round(trunk, runs):  # pitfalls 4, 6
+# pitfalls: optimiser-carried-over, half-a-rewind
+def test_optimiser_schedule_and_order_start_afresh_each_round(trunk, runs):
     """Training the ticket's file by itself gives the level's run, bit for bit."""
     from labkit.data import load
     from labkit.training.loop import Training
@@ -58,7 +59,7 @@ def test_optimiser_schedule_and_order_start_afresh_each_round(trunk, runs):  # p
         assert torch.equal(state, run.population.states[name]), name
 
 
-def test_controls_keep_what_they_should(trunk, controls):  # pitfall 19
+def test_controls_keep_what_they_should(trunk, controls):  # pitfall: three-random-controls
     ticket, mask = trunk.runs[2].start()
     for kind, control in controls.items():
         states, other = control.runs[2].start()
@@ -113,7 +114,7 @@ def test_finished_runs_are_read_and_more_levels_extend_them(runs, monkeypatch):
     assert sorted(scan()["level"]) == [0, 1, 2]
 
 
-def test_rewinding_to_a_later_step(runs):  # pitfall 20
+def test_rewinding_to_a_later_step(runs):  # pitfall: rewound-off-by-one
     spec = small_spec(levels=1, rewind="1ep", duration="2ep")
     trunk = lk.find_tickets(spec, [0])
     k = round(1198 / 60)
@@ -144,7 +145,7 @@ def test_counts_that_are_expected_are_those_that_are_trained(trunk):
 
 
 @pytest.mark.usefixtures("kernel_threads")
-def test_rewinding_brings_back_batch_norm_too(runs, tmp_path, monkeypatch):  # pitfall 6
+def test_rewinding_brings_back_batch_norm_too(runs, tmp_path, monkeypatch):  # pitfall: half-a-rewind
     (tmp_path / "normed.py").write_text(
         "from torch import nn\n"
         "def net(classes=10):\n"
@@ -325,7 +326,7 @@ def test_one_table_is_of_one_experiment(trunk, tmp_path):
 
 def test_hashes_tell_experiments_apart_and_only_them(tmp_path, monkeypatch):
     from labkit.runs.experiment import Experiment
-    from labkit.runs.provenance import code_digest
+    from labkit.runs.own_code import code_digest
 
     def run(**changes):
         return Experiment(small_spec(**changes), tmp_path).folder(1, "ticket", [0]).hash

@@ -12,7 +12,7 @@ def network():
     return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
 
 
-def test_recalibrated_statistics_are_those_of_the_pruned_network():  # pitfall 8
+def test_recalibrated_statistics_are_those_of_the_pruned_network():  # pitfall: stale-batch-norm
     model = network().eval()
     data = 3 + 2 * torch.randn(400, 6)
     recalibrate(model, data.split(100))

@@ -35,7 +35,8 @@ def training(digits, replicates=1, density=0.3, spec=None, seed=0, **changes):
 
 @pytest.mark.parametrize("spec", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.usefixtures("kernel_threads")
-def test_masked_weights_and_their_state_stay_zero_whatever_is_planted(digits, spec):  # pitfalls 1, 2
+# pitfalls: drifting-zeros, mask-in-forward-only
+def test_masked_weights_and_their_state_stay_zero_whatever_is_planted(digits, spec):
     run = training(digits, 2, spec=spec)
     population = run.population
     for slot, tree in population.slots.items():
@@ -77,7 +78,7 @@ def test_steps_are_those_of_torch_optim(digits, spec):
         assert torch.allclose(run.population.states[name][0], parameter, atol=1e-6), name
 
 
-def test_negative_weights_learn(digits):  # pitfall 3
+def test_negative_weights_learn(digits):  # pitfall: values-for-masks
     run = training(digits)
     run.population.states["fc1.weight"].abs_().neg_()
     run.population.set_masks(run.population.masks)
@@ -159,7 +160,7 @@ def test_the_number_of_threads_changes_nothing(digits):
     assert torch.equal(*results)
 
 
-def test_same_seed_same_run_other_seed_other_run(digits):  # pitfall 49
+def test_same_seed_same_run_other_seed_other_run(digits):  # pitfall: unseeded-randomness
     runs = [training(digits, seed=seed) for seed in (0, 0, 1)]
     for run in runs:
         run.run()
@@ -167,14 +168,15 @@ def test_same_seed_same_run_other_seed_other_run(digits):  # pitfall 49
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
-def test_training_runs_to_its_end_and_evaluates_where_it_should(digits):  # pitfall 10
+def test_training_runs_to_its_end_and_evaluates_where_it_should(digits):  # pitfall: patience-for-argmin
     run = training(digits, spec=TrainSpec(duration="45it", evaluate_every="20it"))
     run.run()
     assert run.record.points == [0, 20, 40, 45] and run.record.step.tolist() == [45]
     assert not run.record.history[0, 1:].isnan().any() and math.isnan(run.record.history[0, 0, 0])
 
 
-def test_early_stop_is_the_first_minimum_of_validation_loss_and_blind_to_test_data(digits):  # pitfalls 9, 10, 12
+# pitfalls: swapped-splits, patience-for-argmin, best-on-test
+def test_early_stop_is_the_first_minimum_of_validation_loss_and_blind_to_test_data(digits):
     rng = torch.Generator().manual_seed(0)
     poisoned = {**digits.labels, "test": torch.randint(0, 10, (360,), generator=rng)}
     other = DataSet(digits.name, digits.images, poisoned, digits.classes, digits.scale, digits.shift, "poisoned")
@@ -201,7 +203,7 @@ def _table(run):
     return pd.DataFrame([about | row for row in run.record.rows(0)])
 
 
-def test_accuracy_is_exact_over_a_last_short_batch():  # pitfall 11
+def test_accuracy_is_exact_over_a_last_short_batch():  # pitfall: short-last-batch
     found = data.load("digits", shape=(1, 28, 28))
     images = {**found.images, "test": found.images["train"].repeat(9, 1, 1, 1)[:10_007]}
     labels = {**found.labels, "test": found.labels["train"].repeat(9)[:10_007]}
@@ -258,7 +260,7 @@ def test_resume_brings_its_masks(digits):  # a resume that keeps other masks tha
     assert not other.population.states["fc1.weight"][dead].any()
 
 
-def test_the_optimiser_holds_the_networks_own_tensors(digits):  # pitfall 5
+def test_the_optimiser_holds_the_networks_own_tensors(digits):  # pitfall: optimiser-of-old-tensors
     run = training(digits, 2)
     run.load({name: tensor.clone() for name, tensor in run.tensors().items()})
     run.population.set_masks(random_masks(lenet_states(2), 0.2, seed=1))

@@ -8,11 +8,11 @@ import torch
 
 import labkit as lk
 from labkit.ground.steps import Clock
-from labkit.runs import revisions
+from labkit.runs import computing, revisions
 from labkit.runs.experiment import Experiment
 from labkit.runs.run import Start
 from labkit.sparsity.masks import counts
-from labkit.sparsity.topology import METHODS
+from labkit.sparsity.methods import METHODS
 from labkit.studies.sparse_training import initial_masks
 from labkit.training.mask_updates import Dynamics, moments
 from labkit.training.optimizers import momentum
@@ -20,7 +20,7 @@ from labkit.training.population import Population
 from tests.conftest import lenet, lenet_states, random_masks
 
 SGD = lk.TrainSpec(optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=5e-4, duration="60it", evaluate_every="30it")
-CHANGING = [*METHODS, "gradual"]
+CHANGING = [name for name, method in METHODS.items() if method.masks in ("pruned", "moving")]
 
 
 @pytest.fixture
@@ -40,10 +40,10 @@ def training(method="rigl", seeds=(0, 1), **changes):
     replicates = [(seed, 0) for seed in seeds]
     masks = initial_masks(experiment.spec.topology, experiment.shapes, seeds)
     start = Start(experiment.initial(replicates, "init"), masks, replicates)
-    return experiment.training(start, 0)
+    return computing.training(experiment, start, 0)
 
 
-def test_updates_come_at_the_exact_steps_and_the_drop_fraction_ends_at_zero():  # pitfall 29
+def test_updates_come_at_the_exact_steps_and_the_drop_fraction_ends_at_zero():  # pitfall: update-steps-off-by-one
     assert moments(every=100, begin=0, until=450) == [99, 199, 299, 399]
     assert moments(every=4, begin=5, until=16) == [7, 11, 15] and moments(every=10, begin=0, until=9) == []
     dynamics = Dynamics(lk.TopologySpec(every="10it", until="0.75run", rate=0.3), Clock(epoch=20.0, run=80))
@@ -54,7 +54,7 @@ def test_updates_come_at_the_exact_steps_and_the_drop_fraction_ends_at_zero():  
         Dynamics(lk.TopologySpec(until="100it"), Clock(epoch=20.0, run=80))
 
 
-def test_longer_training_scales_the_schedule_but_not_every():  # pitfall 30
+def test_longer_training_scales_the_schedule_but_not_every():  # pitfall: longer-is-more-than-epochs
     base = lk.SparseSpec(
         train=lk.TrainSpec(duration="100ep", lr_drops=["30000it", "0.5run"], lr_warmup="5ep"),
         topology=lk.TopologySpec(until="65918it", every="100it"),
@@ -72,13 +72,14 @@ def test_longer_training_scales_the_schedule_but_not_every():  # pitfall 30
 
 @pytest.mark.parametrize("method", CHANGING)
 @pytest.mark.usefixtures("kernel_threads")
-def test_the_suite_that_every_method_passes(method):  # pitfalls 25, 27, 31
+# pitfalls: old-values-grow-back, share-of-what, momentum-of-inactive-weights
+def test_the_suite_that_every_method_passes(method):
     run = training(method)
     population = run.population
     at_start = [counts({name: mask[n] for name, mask in population.masks.items()}) for n in range(2)]
     before = {name: mask.clone() for name, mask in population.masks.items()}
     run.run()
-    method_ = METHODS.get(method)
+    row = METHODS[method]
     for n in range(2):
         now = counts({name: mask[n] for name, mask in population.masks.items()})
         size = sum(mask[n].numel() for mask in population.masks.values())
@@ -86,13 +87,13 @@ def test_the_suite_that_every_method_passes(method):  # pitfalls 25, 27, 31
             assert sum(now.values()) == round(0.2 * size) and run.record.kept[n].sum(1).diff().le(0).all()
         else:
             assert run.record.kept[n].sum(1).unique().tolist() == [sum(at_start[n].values())] == [round(0.2 * size)]
-            assert method_.redistribute != "none" or now == at_start[n]
+            assert row.redistribute != "none" or now == at_start[n]
     assert run.record.kept.shape[1] == 5
     assert any(not torch.equal(mask, before[name]) for name, mask in population.masks.items()), "masks moved"
     for name, mask in population.masks.items():
         assert not population.states[name][~mask].any(), "masked weights are exactly zero"
         buffer = population.slots["momentum_buffer"][name]
-        dense = method_ is not None and method_.dense_momentum
+        dense = row.dense_momentum
         assert bool(buffer[~mask].any()) == (dense and not mask.all()), (
             "momentum of inactive weights: kept by SNFS alone"
         )
@@ -100,7 +101,7 @@ def test_the_suite_that_every_method_passes(method):  # pitfalls 25, 27, 31
 
 
 @pytest.mark.parametrize("method", ["rigl", "snfs", "gradual"])
-def test_an_update_takes_the_place_of_the_optimiser_step(method):  # pitfall 28
+def test_an_update_takes_the_place_of_the_optimiser_step(method):  # pitfall: instead-of-or-after-the-step
     run = training(method)
     population = run.population
     for step in range(9):
@@ -117,7 +118,8 @@ def test_an_update_takes_the_place_of_the_optimiser_step(method):  # pitfall 28
 
 
 @pytest.mark.parametrize("reset", [True, False])
-def test_grown_weights_start_at_zero_whatever_lay_there(reset):  # pitfalls 25, 26
+# pitfalls: old-values-grow-back, dropped-and-grown-again
+def test_grown_weights_start_at_zero_whatever_lay_there(reset):
     states = lenet_states()
     population = Population(lenet, states, random_masks(states, 0.3), SGD, dynamic=True)
     mask = population.masks["fc1.weight"][0].clone()
@@ -138,7 +140,7 @@ def test_grown_weights_start_at_zero_whatever_lay_there(reset):  # pitfalls 25, 
     assert weight[tuple(inactive[0])] != 0, "and learn from the next step on"
 
 
-def test_the_first_layer_is_dense_under_uniform_and_no_layer_is_emptied():  # pitfalls 33, 35
+def test_the_first_layer_is_dense_under_uniform_and_no_layer_is_emptied():  # pitfalls: masks-by-coin, dense-first-layer
     run = training("static", allocation="uniform", density=0.1)
     masks = run.population.masks
     assert set(masks) == {"fc2.weight", "fc3.weight"}
@@ -160,7 +162,8 @@ def test_a_dynamic_run_resumes_bit_for_bit(digits):
     broken = training("snfs")
     with pytest.raises(KeyboardInterrupt):
         broken.run(save=lambda tensors: saved.update({k: v.clone() for k, v in tensors.items()}), progress=interrupt)
-    resumed = training("snfs", density=0.3)  # other masks: those of the checkpoint must replace them  # pitfall 36
+    # pitfall: masks-of-the-checkpoint
+    resumed = training("snfs", density=0.3)  # other masks: those of the checkpoint must replace them
     resumed.load(saved)
     assert resumed.steps_left() > 0
     resumed.run()
@@ -183,7 +186,7 @@ def test_sparse_runs_are_kept_and_followed(runs):
 
 def test_a_run_can_begin_with_the_final_masks_of_another(runs):
     pruned = lk.train_sparse(spec("gradual"), [0, 1])
-    lottery = lk.train_sparse(spec("static"), [0, 1], masks=pruned)
+    lottery = lk.train_sparse(spec("static"), [0, 1], masks_of=pruned)
     for name, mask in pruned.final_masks().items():
         assert torch.equal(mask, lottery.final_masks()[name])
     assert lottery.run.start()[0]["fc1.bias"].shape[0] == 2
@@ -191,9 +194,9 @@ def test_a_run_can_begin_with_the_final_masks_of_another(runs):
     assert 0.2 < own < 1 and lottery.train_flops() == pytest.approx(own + 0.2, abs=1e-3), "both runs count"
     assert lottery.run.folder.hash != lk.train_sparse(spec("static"), [0, 1]).run.folder.hash
     with pytest.raises(ValueError, match="of another network or other seeds"):
-        lk.train_sparse(spec("static"), [2], masks=pruned)
+        lk.train_sparse(spec("static"), [2], masks_of=pruned)
     with pytest.raises(ValueError, match='is "static" or dynamic'):
-        lk.train_sparse(spec("dense"), [0], masks=pruned)
+        lk.train_sparse(spec("dense"), [0], masks_of=pruned)
 
 
 def test_dense_and_small_dense_networks():

@@ -9,6 +9,7 @@ from torch import nn
 
 import labkit as lk
 from labkit.models import build, capturable, prunable
+from labkit.runs import computing
 from labkit.runs.experiment import Experiment
 from labkit.runs.run import Start
 from labkit.specs.networks import TrainSpec
@@ -176,7 +177,7 @@ def test_saliency_of_a_layer_that_the_loss_leaves_out_is_zero(digits):
 def test_a_search_hands_on_what_its_model_asks_for(model, asks):
     name = model if model == "lenet_300_100" else f"tests.networks:{model}"
     experiment = Experiment(lk.TicketSpec(model=name, train=lk.TrainSpec(duration="4it")))
-    run = experiment.training(Start(experiment.initial([(0, 0)], "init"), {}, [(0, 0)]), 0)
+    run = computing.training(experiment, Start(experiment.initial([(0, 0)], "init"), {}, [(0, 0)]), 0)
     run.run()
     assert run.population.captured == asks
 

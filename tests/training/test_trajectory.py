@@ -10,7 +10,7 @@ from labkit.ground.randomness import generator
 from labkit.training.trajectory import circle, trajectory_length
 
 
-def test_a_circle_through_the_identity_has_its_circumference_and_closes():  # pitfall 48
+def test_a_circle_through_the_identity_has_its_circumference_and_closes():  # pitfall: trajectory-length
     arc = circle((3, 4), 2000, generator(0, "circle"))
     assert arc.shape == (2001, 3, 4) and torch.equal(arc[0], arc[-1])
     assert arc.flatten(1).norm(dim=1).sub(math.sqrt(12)).abs().max() < 1e-5

@@ -16,10 +16,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 NAMES_ONLY = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)  # another name for the same tensor
 TRANSPOSED = torch.ops.aten.t.default
 
-Step = Callable[..., Any]
+StepFunction = Callable[..., Any]
 
 
-def capture(step: Step, examples: Sequence[Tensor]) -> Step | None:
+def capture(step: StepFunction, examples: Sequence[Tensor]) -> StepFunction | None:
     """The step as a flat list of operations; None where it cannot be captured.
 
     Args:
@@ -44,7 +44,7 @@ class Graph:
         inputs: the others, of the shapes that calls will give.
     """
 
-    def __init__(self, step: Step, fixed: Sequence[Tensor], inputs: Sequence[Tensor]):
+    def __init__(self, step: StepFunction, fixed: Sequence[Tensor], inputs: Sequence[Tensor]):
         self._inputs = [tensor.clone() for tensor in inputs]
         trial = [tensor.clone() for tensor in (*fixed, *inputs)]
         aside = torch.cuda.Stream()
@@ -66,7 +66,7 @@ class Graph:
         return self._result.clone()
 
 
-def _trace(step: Step, examples: Sequence[Tensor]) -> GraphModule:
+def _trace(step: StepFunction, examples: Sequence[Tensor]) -> GraphModule:
     traced = make_fx(step)(*(tensor.clone() for tensor in examples))
     for node in list(traced.graph.nodes):
         if node.op == "call_function" and (same := _same_as(node)) is not None:
