@@ -1,6 +1,6 @@
 """Numbers confronted: measured beside published, a verdict a claim, an error where a judged claim is missed.
 
-What is expected, and by which rule it is judged, stands in `params/NOTEBOOK/expected.yaml` (see `claims`).
+What is expected, and by which rule it is judged, stands in `params/NOTEBOOK/expected.yaml` (see `rules`).
 """
 
 import html

@@ -99,7 +99,7 @@ def ratio(layers: Mapping[str, flops.Layer], rule: str, density: float) -> float
     """Inference FLOPs under an allocation, in those of the dense network: no masks, no rounding.
 
     Args:
-        layers: what `geometry.layers` gave.
+        layers: what `inspection.layers` gave.
         rule: a name of `allocation.ALLOCATIONS`.
         density: of the network.
     """
