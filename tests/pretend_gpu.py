@@ -1,7 +1,7 @@
 """A GPU that is none: tensors that say they are on it lie in the memory of the CPU, and may not be mixed with others.
 
 It holds the code to PyTorch's rules about devices where there is no GPU: tensors of two devices do not meet in one
-operation, a CPU generator draws nothing on a GPU, NumPy and forked processes see no GPU memory. It says nothing about
+operation, a CPU generator draws nothing on a GPU, NumPy sees no GPU memory. It says nothing about
 numbers, streams or speed.
 """
 

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from labkit.data.folders import read_folder
+from labkit.ground.names import shown
 from labkit.ground.tensor_files import write_bytes
 
 CHANNELS = (1, 3)
@@ -103,9 +104,10 @@ def _checked_images(images: Tensor, what: str) -> Tensor:
 def _highest_label(labels: Tensor, examples: int, classes: int, what: str) -> int:
     """The highest label, if all lie below the number of classes, or of examples where that is not known (0)."""
     if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.shape != (examples,):
+        hint = "labels.reshape(-1)" if labels.shape == (examples, 1) else "labels.argmax(1) of one-hot rows"
         raise ValueError(
             f"{what} must be integers of shape ({examples},), and is {labels.dtype} of shape {tuple(labels.shape)}; "
-            "of one-hot rows take labels.argmax(1), of whole floats labels.astype('int64')"
+            f"take {hint}, labels.astype('int64') of whole floats"
         )
     values, most = labels.numpy(), classes or examples  # NumPy knows the order of unsigned 64-bit numbers
     for label in (int(values.min()), int(values.max())):
@@ -139,19 +141,34 @@ def _read_safetensors(path: Path) -> Arrays:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys() if key in _KEYS}  # noqa: SIM118
-            classes = json.loads((file.metadata() or {}).get("classes", "[]"))
+            known, said = list(file.keys()), (file.metadata() or {}).get("classes", "[]")
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged or cut short ({error}): delete it and fetch it again") from error
+    _name_keys(path, known)
+    try:
+        classes = json.loads(said)
+    except ValueError:
+        classes = None
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"{path}: its metadata `classes` is {shown(said)}: it must be a JSON list of names")
     return Arrays(tensors, tuple(classes))
+
+
+def _name_keys(path: Path, found: list[str]) -> None:
+    if "train_images" not in found or "train_labels" not in found:
+        raise ValueError(f"{path}: needs the arrays {', '.join(_KEYS)} (test is optional); it has {sorted(found)}")
 
 
 def _read_npz(path: Path) -> Arrays:
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            classes = tuple(str(name) for name in file["classes"]) if "classes" in file else ()
+            known = list(file.keys())
+            names = file["classes"].tolist() if "classes" in file else []
+            classes = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
             arrays = {key: file[key] for key in _KEYS if key in file}
     except (OSError, ValueError, TypeError, EOFError, BadZipFile, MemoryError) as error:
         raise ValueError(f"{path} cannot be read as an .npz of plain arrays ({error}): is it damaged?") from error
+    _name_keys(path, known)
     for key, array in arrays.items():
         if array.dtype.kind not in "buif":
             hint = "; number the classes from 0, and name them in an array `classes`" if "labels" in key else ""

@@ -5,6 +5,7 @@ class folder without an image is refused, and so is one that is a link: what it 
 or gone. Linked images, and a link to the whole data set, are followed.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from labkit.ground.randomness import generator
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 LITTER = {"__MACOSX", "__pycache__", "@eaDir", "lost+found"}
 
 
@@ -26,24 +27,44 @@ def read_folder(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     Raises:
         ValueError: naming the folder or the image that is wrong.
     """
-    split = (path / "train").is_dir()
-    root = path / "train" if split else path
+    parts = _parts(path)
+    root = parts.get("train", path)
     classes = _classes(root)
     if not classes:
         raise ValueError(f"{path}: a folder of images holds one folder a class, or train/ and test/ that do")
     images, labels = _read_classes(root, classes)
-    if not split:
+    if "train" not in parts:
         return _hold_out(images, labels, path), classes
     found = {"train_images": images, "train_labels": labels}
-    if (path / "test").is_dir():
-        if lone := sorted(set(classes) ^ set(_classes(path / "test"))):
+    if "test" in parts:
+        if lone := sorted(set(classes) ^ set(_classes(parts["test"]))):
             raise ValueError(f"{path}: train/ and test/ must hold the same classes; in only one of them is {lone[0]!r}")
-        found["test_images"], found["test_labels"] = _read_classes(path / "test", classes)
+        found["test_images"], found["test_labels"] = _read_classes(parts["test"], classes)
     return found, classes
 
 
+def _parts(path: Path) -> dict[str, Path]:
+    """`train` and `test`, however they are written; what else lies beside them is told."""
+    folders = {entry.name.lower(): entry for entry in path.iterdir() if entry.is_dir()}
+    if "train" not in folders or not any(entry.is_dir() and _is_class(entry) for entry in folders["train"].iterdir()):
+        return {}  # no such folder, or a class of that name
+    others = sorted(entry.name for name, entry in folders.items() if name not in ("train", "test") and _is_class(entry))
+    if others:
+        warnings.warn(
+            f"{path}: only train/ and test/ are read, not {', '.join(others)}/; validation images come from train/",
+            stacklevel=5,
+        )
+    return {name: folders[name] for name in ("train", "test") if name in folders}
+
+
+def _is_class(entry: Path) -> bool:
+    return not entry.name.startswith(".") and entry.name not in LITTER
+
+
 def _classes(root: Path) -> tuple[str, ...]:
-    found = [entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.name not in LITTER]
+    found = [entry for entry in root.iterdir() if _is_class(entry)]
+    if loose := sorted(entry.name for entry in found if entry.is_file() and _is_image(entry.name)):
+        raise ValueError(f"{root} holds images beside its classes ({loose[0]}): each image belongs into a class folder")
     for entry in found:
         if entry.is_symlink() and not entry.is_file():
             raise ValueError(f"{entry} is a link: a class is a folder of its own (its images may be links)")
@@ -67,6 +88,8 @@ def _read_classes(root: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]
     labels: list[int] = []
     for label, name in enumerate(classes):
         files = sorted(file for file in (root / name).iterdir() if _is_image(file.name))
+        if inner := sorted(entry.name for entry in (root / name).iterdir() if entry.is_dir() and _is_class(entry)):
+            raise ValueError(f"{root / name} is a class and holds a folder, {inner[0]}: images lie in the class itself")
         if not files:
             known = ", ".join(sorted(IMAGE_SUFFIXES))
             raise ValueError(f"{root / name} holds no image: a class needs some ({known}); take away what is no class")
@@ -101,4 +124,6 @@ def _pixels(image: Any) -> np.ndarray:
         return (np.asarray(image) / 257).round().astype(np.uint8)
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are 32-bit numbers of unknown range; save it with 8 or 16 bits")
+    if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+        raise ValueError("some of its pixels are transparent: what lies behind them is not said; save it on a ground")
     return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))

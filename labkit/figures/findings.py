@@ -29,7 +29,7 @@ def ticket_minus(
         for level in levels
         if level in percent
     }
-    return spans(f"Ticket minus {NAMES[control]} at early stop", found, len(seeds), otherwise=otherwise)
+    return spans(f"Ticket minus {NAMES.get(control, control)} at early stop", found, len(seeds), otherwise=otherwise)
 
 
 def best_level(tables: Mapping[str, pd.DataFrame], seeds: Sequence[int], *, said: str, otherwise: str) -> str:
@@ -72,7 +72,7 @@ def below_dense(table: pd.DataFrame, branches: Sequence[str], seeds: Sequence[in
     if not parts:
         return otherwise
     alike = len(set(counts.values())) == 1
-    texts = [f"{NAMES[b]} {text}{'' if alike else ' (' + counts[b] + ')'}" for b, text in parts.items()]
+    texts = [f"{NAMES.get(b, b)} {text}{'' if alike else ' (' + counts[b] + ')'}" for b, text in parts.items()]
     tail = f" ({next(iter(counts.values()))})" if alike else ""
     return f"Below dense for good, at early stop: {', '.join(texts)}{tail}"
 

@@ -142,7 +142,7 @@ def _cell(line: object, suspects: tuple[str, ...]) -> Cell:
         times(values["published_test_flops_ratio"]),
     )
     suspect = note if any(word in note for word in suspects) else ""
-    accuracy = plus_minus(100 * values["mean"], 100 * values["std"])
+    accuracy = plus_minus(100 * values["mean"], 100 * values["std"]) or "diverged"
     return Cell(accuracy, bool(values["best"]), times(values["train_flops"]), times(values["test_flops"]), published,
                 suspect)  # fmt: skip
 

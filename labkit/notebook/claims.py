@@ -126,7 +126,7 @@ def _judge(
         if name not in controls:
             raise ValueError(f"claim {name} is one of equality: controls must hold {name!r}, {rule.control}")
         control = _values(controls[name])
-        fails = len(control) == len(values) and not rule.met(control)
+        fails = len(control) == len(values) and rule.missed(control)
         met = met and fails
         reason += f"; the control, {rule.control}, {'fails' if fails else 'does not fail'} it ({_numbers(control)})"
     verdict = "not judged" if changed else ("met" if met else "MISSED")

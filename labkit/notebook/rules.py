@@ -30,6 +30,12 @@ _TESTS = {
     "within": lambda low, high, bound: (low >= bound[0]) & (high <= bound[1]),
     "exactly": lambda low, high, bound: (low == bound) & (high == bound),
 }
+_MISSES = {
+    "above": lambda low, high, bound: high <= bound,
+    "below": lambda low, high, bound: low >= bound,
+    "within": lambda low, high, bound: (high < bound[0]) | (low > bound[1]),
+    "exactly": lambda low, high, bound: (high < bound) | (low > bound),
+}
 _ENTRY = ("claim", "unit", "published", *PRESETS)
 _RULE = (*_TESTS, "of", "because", "h0", "chance", "seen", "control")
 
@@ -71,6 +77,16 @@ class Rule:
         low = np.array([-np.inf if isinstance(value, AtMost) else value for value in values])
         high = np.array([np.inf if isinstance(value, AtLeast) else value for value in values])
         return bool(self.passes(low, high))
+
+    def missed(self, values: Sequence[float]) -> bool:
+        """Whether values miss the rule for certain, wherever those that were cut off lie; not if one is unknown."""
+        low = np.array([-np.inf if isinstance(value, AtMost) else value for value in values])
+        high = np.array([np.inf if isinstance(value, AtLeast) else value for value in values])
+        if not values or np.isnan(low).any():
+            return False
+        if self.of == "mean":
+            low, high = low.mean(keepdims=True), high.mean(keepdims=True)
+        return bool(_MISSES[self.kind](low, high, self.bound).any())
 
     def passes_by_chance(self) -> float:
         """The share of draws of the null that meet the rule; 0 where nothing is drawn."""

@@ -84,16 +84,31 @@ class Experiment:
         self.sizes = {name: weights[name].numel() for name in self.prunable}
         for name in spec.prune.layer_rates if isinstance(spec, TicketSpec) else ():
             choose("prunable layer", name, self.prunable)
+        if isinstance(spec, TicketSpec) and spec.prune.levels and not any(self.rates.values()):
+            raise ValueError("every layer is left out of pruning by a rate of 0: the tickets would be dense")
         if spec.train.batch_size > (examples := self.data.size("train")):
             raise ValueError(f"batch_size is {spec.train.batch_size}, and there are {examples} training examples")
         self.clock = spec.train.clock(examples)
-        if self._own_model and isinstance(spec, TicketSpec) and spec.prune.levels:  # what it cannot do it says now
+        if self.iterations < 1:
+            raise ValueError(f"duration is {spec.train.duration!r}: that is no iteration at {examples} examples")
+        if isinstance(spec, TicketSpec) and spec.prune.levels:  # what it cannot do it says now
             score(spec.prune.score, self.evidence(weights, seed=0, level=0, examples=2))
         self.dynamics = Dynamics(spec.topology, self.clock) if isinstance(spec, SparseSpec) else None
         rewind = spec.rewind if isinstance(spec, TicketSpec) else "0it"
         self.rewind = self.clock.iterations(rewind)
         if not self.rewind < self.iterations:
             raise ValueError(f"rewind is {rewind!r}, step {self.rewind}: training has only {self.iterations} steps")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The share of the survivors that a round of pruning removes from each prunable layer; 0: left out."""
+        spec = self.spec.prune
+        found = dict.fromkeys(self.prunable, spec.rate)
+        if spec.conv_rate is not None:
+            found |= dict.fromkeys(self.convolutions, spec.conv_rate)
+        if spec.output_rate is not None:
+            found[self.output] = spec.output_rate
+        return found | dict(spec.layer_rates)
 
     @cached_property
     def step_digest(self) -> str:
@@ -168,8 +183,13 @@ class Experiment:
             with torch.no_grad():
                 logits = network.eval()(inputs)
         except RuntimeError as error:
+            hint = (
+                ""
+                if hasattr(network, "input_shape")
+                else (" (with `input_shape = (channels, height, width)` on its class, images are brought to that size)")
+            )
             raise ValueError(
-                f"model {self.spec.model!r} does not take {tuple(inputs.shape[1:])} images: {error}"
+                f"model {self.spec.model!r} does not take {tuple(inputs.shape[1:])} images{hint}: {error}"
             ) from error
         if not isinstance(logits, Tensor):
             raise ValueError(

@@ -3,35 +3,35 @@
 import ast
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator
+import tokenize
+from collections.abc import Callable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 # modules, and their programs when first looked at; a module that is reloaded gets a new spec
-_SEEN: WeakKeyDictionary[ModuleType, tuple[ModuleSpec, str]] = WeakKeyDictionary()
+_SEEN: WeakKeyDictionary[ModuleType, tuple[ModuleSpec | None, str]] = WeakKeyDictionary()
 
 
 def code_digest(function: Callable[..., Any]) -> str:
     """A digest of the module that a user's function or class stands in: of its syntax, not of comments or layout.
 
-    Modules that it imports do not count.
+    Modules that it imports do not count, nor what is patched in while the program runs.
 
     Raises:
-        ValueError: for code without a name of its own or a source file (a lambda, a closure, a notebook cell), or one
-            whose file was edited after it was imported: what would run is not what the file says.
+        ValueError: for code that no name of a module file stands for (a lambda, a closure, a method of an object, a
+            notebook cell), or one whose file was edited after it was imported: what would run is not what it says.
     """
     name, module = getattr(function, "__qualname__", "<none>"), inspect.getmodule(function)
-    try:
-        if "<" in name or module is None or module.__file__ is None:
-            raise OSError
-        with open(module.__file__, encoding="utf-8") as file:
-            source = file.read()
-    except (OSError, AttributeError) as error:
+    source = _source(module)
+    if source is None or module is None or _held(module, name) is not function:
         raise ValueError(
-            f"{name} must be a named function of a module file, so that its runs can be told from those of other code"
-        ) from error
+            f"{name} must be a function or a class that a module file holds by that name, so that its runs can be told "
+            "from those of other code (not a lambda, a closure, or a method of an object); after a reload, take it "
+            "anew from its module"
+        )
     try:
         edited = _edited(module, source, normal := _normal(source))
     except SyntaxError:  # half-way through an edit
@@ -42,6 +42,23 @@ def code_digest(function: Callable[..., Any]) -> str:
             "Python (in a notebook: the kernel), so that what runs is what is written"
         )
     return hashlib.sha256(f"{name}\n{normal}".encode()).hexdigest()[:16]
+
+
+def _source(module: ModuleType | None) -> str | None:
+    """The text of a module's file, in whatever encoding it declares; None without one."""
+    try:
+        with tokenize.open(str(getattr(module, "__file__", None))) as file:
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+
+
+def _held(module: ModuleType, name: str) -> Any:
+    """What a module holds by a dotted name, or None."""
+    found: Any = module
+    for part in name.split("."):
+        found = vars(found).get(part) if hasattr(found, "__dict__") else None
+    return found
 
 
 def _normal(source: str) -> str:
@@ -56,12 +73,12 @@ def _normal(source: str) -> str:
 
 
 def _edited(module: ModuleType, source: str, normal: str) -> str | None:
-    """What of a module differs from what its source says: it, since it was first looked at; a function; or None.
+    """What of a module differs from what its source says: it, since it was first looked at; a name in it; or None.
 
     Nothing is known of modules that were not loaded as they are written (by tools that rewrite them on import).
     """
-    spec = module.__spec__
-    if spec is None or type(spec.loader) is not SourceFileLoader:
+    loader, spec = getattr(module, "__loader__", None), module.__spec__
+    if type(loader) is not SourceFileLoader:
         return None
     seen = _SEEN.get(module)
     if seen is not None and seen[0] is spec and seen[1] != normal:
@@ -71,21 +88,55 @@ def _edited(module: ModuleType, source: str, normal: str) -> str | None:
     for code in _inside(compile(source, str(module.__file__), "exec", dont_inherit=True)):
         written.setdefault(code.co_qualname, []).append(code)  # several, where an `if` chooses which is defined
     for function in _functions(vars(module), module.__name__):
-        alike = any(_alike(code, function.__code__) for code in written.get(function.__qualname__, []))
-        if function.__code__.co_filename == module.__file__ and not alike:
+        own = Path(function.__code__.co_filename).name == Path(str(module.__file__)).name
+        if own and not any(_alike(code, function.__code__) for code in written.get(function.__qualname__, [])):
             return function.__qualname__
+    return _other_value(ast.parse(source).body, vars(module))
+
+
+def _other_value(body: list[ast.stmt], names: Mapping[str, Any]) -> str | None:
+    """A constant of a module, an attribute of a class or a default of a function that is not what is written, or None.
+
+    Of what is written as a plain value, once.
+    """
+    assigned = [node for node in body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+    targets = [node.targets[0].id for node in assigned if isinstance(node.targets[0], ast.Name)]
+    for name, assignment in zip(targets, assigned, strict=True):
+        if targets.count(name) == 1 and name in names and _differs(assignment.value, names[name]):
+            return name
+    for node in body:
+        value = names.get(node.name) if isinstance(node, ast.ClassDef | ast.FunctionDef) else None
+        if isinstance(node, ast.ClassDef) and isinstance(value, type):
+            if inner := _other_value(node.body, vars(value)):
+                return f"{node.name}.{inner}"
+        elif isinstance(node, ast.FunctionDef) and isinstance(value, FunctionType) and value.__name__ == node.name:
+            if len(value.__defaults__ or ()) != len(node.args.defaults):
+                return node.name
+            if any(map(_differs, node.args.defaults, value.__defaults__ or ())):
+                return node.name
     return None
 
 
-def _functions(names: dict[str, Any], module: str) -> Iterator[FunctionType]:
+def _differs(written: ast.expr, value: Any) -> bool:
+    try:
+        found = ast.literal_eval(written)
+    except (ValueError, TypeError, SyntaxError):
+        return False  # worked out, not written
+    plain = bool | int | float | str | bytes | tuple | None
+    return isinstance(value, plain) and isinstance(found, plain) and (type(found), found) != (type(value), value)
+
+
+def _functions(names: Mapping[str, Any], module: str, inside: tuple[type, ...] = ()) -> Iterator[FunctionType]:
     """Those that a module, or a class of it, defines; a decorated one counts as what it decorates."""
     for value in list(names.values()):
-        if getattr(value, "__module__", None) != module:
-            continue
         if isinstance(value, type):
-            yield from _functions(dict(vars(value)), module)
-        elif isinstance(value := inspect.unwrap(value) if callable(value) else value, FunctionType):
-            yield value
+            if value.__module__ == module and value not in inside:
+                yield from _functions(vars(value), module, (*inside, value))
+            continue
+        for part in (value.fget, value.fset) if isinstance(value, property) else (value,):
+            function = inspect.unwrap(getattr(part, "__func__", part)) if part is not None else None
+            if isinstance(function, FunctionType) and function.__module__ == module:
+                yield function
 
 
 def _inside(code: CodeType) -> Iterator[CodeType]:

@@ -37,7 +37,7 @@ def keep_top(scores: Tensor, keep: int) -> Tensor:
     if not 0 <= keep <= flat.numel():
         raise ValueError(f"cannot keep {keep} of {flat.numel()} weights")
     if torch.isnan(flat).any():
-        raise ValueError("a score is NaN: the network it was computed from has diverged")
+        raise ValueError("a score is NaN: the network it is computed from has diverged, or it has no value there")
     if keep == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     threshold = _largest(flat, keep)
@@ -45,6 +45,23 @@ def keep_top(scores: Tensor, keep: int) -> Tensor:
     missing = keep - int(mask.count_nonzero())
     mask[(flat == threshold).nonzero().squeeze(1)[:missing]] = True
     return mask.reshape(scores.shape)
+
+
+def ranked(what: str, scores: object, like: Tensor) -> Tensor:
+    """Return scores that `keep_top` can rank beside `-inf`, which marks what must not be chosen: theirs is made finite.
+
+    Args:
+        what: whose scores, for the message.
+        scores: as a scoring function gave them.
+        like: a tensor of the shape they must have.
+
+    Raises:
+        ValueError: for anything but real numbers of that shape.
+    """
+    if not isinstance(scores, Tensor) or not scores.is_floating_point() or scores.shape != like.shape:
+        kind = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise ValueError(f"{what} gives {kind}: it must give a number for each weight, floats {tuple(like.shape)}")
+    return scores.clamp(min=torch.finfo(scores.dtype).min)
 
 
 def _largest(flat: Tensor, rank: int) -> Tensor:

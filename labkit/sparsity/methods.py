@@ -9,50 +9,75 @@ from torch import Tensor
 from labkit.ground.names import choose, switch, text
 from labkit.sparsity.flops import RULES
 
+_COSTS = tuple(RULES)
 MASKS = ("none", "fixed", "pruned", "moving")
 SHARES = ("none", "gradient", "momentum")
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What the weights of a layer can be scored by.
+    """What the weights of a layer are scored by.
 
     Attributes:
         weight: any shape.
         mask: bool, the same shape.
-        gradient: dense gradient of the loss at the masked weights; None where no score asks for it.
-        momentum: what `training.optimizers.momentum` gives; None likewise.
         rng: of random scores, on the CPU.
+        given: "gradient" (dense, of the loss at the masked weights) and "momentum" (what `training.optimizers.momentum`
+            gives), each of the same shape, where the score says that it looks at them.
     """
 
     weight: Tensor
     mask: Tensor
-    gradient: Tensor | None
-    momentum: Tensor | None
     rng: torch.Generator
+    given: Mapping[str, Tensor]
+
+    @property
+    def gradient(self) -> Tensor:
+        """The dense gradient."""
+        return self._signal("gradient")
+
+    @property
+    def momentum(self) -> Tensor:
+        """The momentum."""
+        return self._signal("momentum")
+
+    def _signal(self, name: str) -> Tensor:
+        if name not in self.given:
+            raise ValueError(f"a score reads the {name} of weights and does not say so: Score(function, ({name!r},))")
+        return self.given[name]
 
 
-def _magnitude(at: Signals) -> Tensor:
-    return at.weight.abs()
+@dataclass(frozen=True)
+class Score:
+    """How the weights of a layer are ranked.
+
+    Attributes:
+        of: signals -> real numbers of the weights' shape.
+        looks_at: of "gradient" and "momentum" those that it reads.
+
+    Raises:
+        ValueError: for another signal.
+    """
+
+    of: Callable[[Signals], Tensor]
+    looks_at: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for signal in self.looks_at:
+            choose("signal", signal, SHARES[1:])
 
 
 def _random(at: Signals) -> Tensor:
     return torch.rand(at.mask.shape, generator=at.rng).to(at.mask.device)
 
 
-def _gradient(at: Signals) -> Tensor:
-    assert at.gradient is not None, "`topology.update` asks for it"
-    return at.gradient.abs()
-
-
-def _momentum(at: Signals) -> Tensor:
-    assert at.momentum is not None, "`topology.update` asks for it"
-    return at.momentum.abs()
-
-
-Score = Callable[[Signals], Tensor]
-DROPS: Mapping[str, Score] = {"magnitude": _magnitude}  # active weights: the lowest are dropped
-GROWS: Mapping[str, Score] = {"random": _random, "gradient": _gradient, "momentum": _momentum}  # inactive: the highest
+# of active weights the lowest are dropped, of inactive ones the highest grow
+DROPS: dict[str, Score] = {"magnitude": Score(lambda at: at.weight.abs())}
+GROWS: dict[str, Score] = {
+    "random": Score(_random),
+    "gradient": Score(lambda at: at.gradient.abs(), ("gradient",)),
+    "momentum": Score(lambda at: at.momentum.abs(), ("momentum",)),
+}
 
 
 @dataclass(frozen=True)
@@ -93,17 +118,31 @@ class Method:
         switch("dense_momentum", self.dense_momentum)
         if self.masks == "moving":
             choose("growth score", self.grow, GROWS)
-        elif self.grow or self.redistribute != "none":
+        elif self.grow or self.redistribute != "none" or self.dense_momentum:
             raise ValueError(f'masks that are {self.masks!r} do not grow: only those of masks="moving" do')
-        if self.grow == "momentum" and not self.dense_momentum:
+        if self.grow and "momentum" in GROWS[self.grow].looks_at and not self.dense_momentum:
             raise ValueError(
-                "growth by momentum needs dense_momentum=True: otherwise that of all inactive weights is zero, and "
-                "they would grow in the order of their places"
+                f"growth by {self.grow!r} looks at momentum and needs dense_momentum=True: otherwise that of all "
+                "inactive weights is zero, and they would grow in the order of their places"
             )
+
+        if self.flops in _COSTS and self.flops != (due := self._cost()):
+            raise ValueError(
+                f"FLOP rule {self.flops!r} is not what such a method costs: that is {due!r}, or a rule of your own"
+            )
+
+    def _cost(self) -> str:
+        """Which of the rules here follows from what it computes."""
+        if self.dense_momentum:
+            return "dense momentum"
+        if self.looks_at("gradient"):
+            return "rigl"
+        return "dense" if self.masks == "none" else "masked"
 
     def looks_at(self, signal: str) -> bool:
         """Whether it drops, grows or redistributes by "gradient" or "momentum"."""
-        return signal in (self.drop, self.grow, self.redistribute)
+        scores = [DROPS[self.drop], *([GROWS[self.grow]] if self.grow else [])] if self.masks == "moving" else []
+        return signal == self.redistribute or any(signal in score.looks_at for score in scores)
 
 
 METHODS: dict[str, Method] = {

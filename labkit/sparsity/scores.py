@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from labkit.ground.names import choose
+from labkit.sparsity.masks import ranked
 
 Tensors = dict[str, Tensor]
 
@@ -63,6 +64,9 @@ def score(name: str, evidence: Evidence) -> Tensors:
     """Scores of the named criterion, one tensor per weight tensor and of its shape.
 
     Raises:
-        ValueError: if there is no criterion of that name.
+        ValueError: if there is no criterion of that name, or it does not give a number for each weight.
     """
-    return SCORES[choose("score", name, SCORES)](evidence)
+    found = SCORES[choose("score", name, SCORES)](evidence)
+    if not isinstance(found, Mapping) or found.keys() != evidence.weights.keys():
+        raise ValueError(f"score {name!r} must give a tensor for each of {', '.join(evidence.weights)}")
+    return {layer: ranked(f"score {name!r} of {layer}", found[layer], w) for layer, w in evidence.weights.items()}

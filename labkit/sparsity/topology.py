@@ -9,23 +9,31 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from labkit.sparsity.masks import keep_top
-from labkit.sparsity.methods import DROPS, GROWS, Method, Signals
+from labkit.sparsity.masks import keep_top, ranked
+from labkit.sparsity.methods import DROPS, GROWS, Method, Score, Signals
 
 
 def drop_and_grow(
-    worth: Tensor, mask: Tensor, score: Tensor, drop: int, grow: int, *, regrow: bool = True
+    weight: Tensor,
+    mask: Tensor,
+    score: Tensor,
+    drop: int,
+    grow: int,
+    *,
+    regrow: bool = True,
+    worth: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Drop the active weights of a layer that are worth least, then grow the inactive ones of the highest score.
 
     Args:
-        worth: any shape; absolute values are compared, so weights themselves are dropped by magnitude.
+        weight: any shape.
         mask: bool, the same shape.
         score: the same shape; higher grows first.
         drop: how many active weights to drop.
         grow: how many to grow.
         regrow: whether just-dropped weights may grow again (Evci et al. 2020 and its reproduction); otherwise they do
             so only when nothing else is left.
+        worth: what active weights are ranked by, the lowest drop; default their magnitude.
 
     Returns:
         (survived, grown): bool, disjoint, `mask.sum() - drop` and `grow` of them. Their union is the new mask. A weight
@@ -42,13 +50,15 @@ def drop_and_grow(
     active = int(mask.count_nonzero())
     if not 0 <= drop <= active or not 0 <= grow <= mask.numel() - active + drop:
         raise ValueError(f"a layer of {mask.numel()} weights, {active} active, cannot drop {drop} and grow {grow}")
-    kept = keep_top(worth.abs().masked_fill(~mask, -torch.inf), active - drop)
+    worth = ranked("what active weights are ranked by", weight.abs() if worth is None else worth, weight)
+    score = ranked("what inactive weights are ranked by", score, weight)
+    kept = keep_top(worth.masked_fill(~mask, -torch.inf), active - drop)
     barred = kept if regrow else kept | mask
     scores = score.masked_fill(barred, -torch.inf)
     free = int((~barred).count_nonzero())
     grown = keep_top(scores, min(grow, free))
     if grow > free:  # nothing else is left
-        grown |= keep_top(worth.abs().masked_fill(~(mask & ~kept), -torch.inf), grow - free)
+        grown |= keep_top(worth.masked_fill(~(mask & ~kept), -torch.inf), grow - free)
     return kept, grown
 
 
@@ -125,9 +135,16 @@ def update(
         grows = share_out(sum(drops.values()), signal, capacity)
     new = {}
     for name in moving:
-        signals = Signals(weights[name], masks[name], gradients.get(name), momenta.get(name), rng)
-        worth, score = DROPS[method.drop](signals), GROWS[method.grow](signals)
-        new[name] = drop_and_grow(worth, masks[name], score, drops[name], grows[name], regrow=regrow)
+        given = {"gradient": gradients.get(name), "momentum": momenta.get(name)}
+
+        def scored(score: Score, layer: str = name, given: Mapping[str, Tensor | None] = given) -> Tensor:
+            looked_at = {signal: found for signal in score.looks_at if (found := given[signal]) is not None}
+            return score.of(Signals(weights[layer], masks[layer], rng, looked_at))
+
+        new[name] = drop_and_grow(
+            weights[name], masks[name], scored(GROWS[method.grow]), drops[name], grows[name], regrow=regrow,
+            worth=scored(DROPS[method.drop]),
+        )  # fmt: skip
     return new
 
 

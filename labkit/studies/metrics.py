@@ -15,7 +15,7 @@ from labkit.ground.lists import listed
 from labkit.runs.experiment import Experiment
 from labkit.sparsity.pruning import keep_counts, surviving
 from labkit.specs.tickets import TICKET, TicketSpec
-from labkit.studies.tickets import Runs, rates
+from labkit.studies.tickets import Runs
 
 NETWORK = ["branch", "level", "seed", "copy"]
 
@@ -43,8 +43,8 @@ def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
 
     Columns: branch, level, seed, copy, percent_remaining, early_stop_iteration, accuracy_at_early_stop,
     accuracy_at_end (both on test data), train_accuracy_at_early_stop, a mean over the training batches since the
-    evaluation before (so none at iteration 0), and cut_off: the smallest loss is the last one, so that training longer
-    might have stopped later.
+    evaluation before (so none at iteration 0), cut_off: the smallest loss is the last one, so that training longer
+    might have stopped later, and never_improved: it is the first one.
     """
     if "train_accuracy" not in evaluations:  # runs of before it was kept
         evaluations = evaluations.assign(train_accuracy=float("nan"))
@@ -61,6 +61,7 @@ def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
             "accuracy_at_end": whole["test_accuracy"],
             "train_accuracy_at_early_stop": best["train_accuracy"],
             "cut_off": best["iteration"] == whole["iteration"],
+            "never_improved": best["iteration"] == networks.head(1).set_index(NETWORK)["iteration"],
         }
     ).reset_index()
 
@@ -157,7 +158,7 @@ def expected_percent(spec: TicketSpec, level: int) -> float:
         ValueError: for a spec that cannot run.
     """
     experiment = Experiment(spec)
-    at, sizes = rates(experiment), experiment.sizes
+    at, sizes = experiment.rates, experiment.sizes
     if spec.prune.scope == "layer":
         kept = sum(keep_counts(sizes, at, level).values())
     else:

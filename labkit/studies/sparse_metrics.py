@@ -19,13 +19,11 @@ KEY = ["method", "init", "density"]
 
 
 def ends(study: Study) -> pd.DataFrame:
-    """One row a network: method (with its "2x"), init, density, group, seed, test_accuracy; none that diverged."""
+    """One row a network: method (with its "2x"), init, density, group, seed, test_accuracy (NaN if it diverged)."""
     columns, parts = [*KEY, "group", "seed", "test_accuracy"], []
     for row, run in study.rows.items():
         about: dict[str, Any] = {"method": row.label, "init": row.init, "density": row.density, "group": row.group}
-        table = run.metrics()
-        last = table[~table["diverged"] & (table["iteration"] == run.experiment.iterations)]
-        parts.append(last[["seed", "test_accuracy"]].assign(**about))
+        parts.append(run.ends()[["seed", "test_accuracy"]].assign(**about))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
@@ -43,13 +41,14 @@ def method_minus(table: pd.DataFrame, better: tuple[str, str], worse: tuple[str,
         better, worse: method and init.
 
     Returns:
-        density, seed, difference_pp; empty if they share no density and seed.
+        density, seed, difference_pp (NaN if one diverged); empty if they share no density and seed.
     """
     one, other = (
         table[(table["method"] == method) & (table["init"] == init)].set_index(["density", "seed"])["test_accuracy"]
         for method, init in (better, worse)
     )
-    return (100 * (one - other)).dropna().rename("difference_pp").reset_index()
+    one, other = one.align(other, join="inner")
+    return (100 * (one - other)).rename("difference_pp").reset_index()
 
 
 def gained(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
@@ -191,10 +190,11 @@ def largest_gap_pp(table: pd.DataFrame, published: pd.DataFrame, column: str = "
     if "accuracy_std" in published:
         sound = sound[~(sound["accuracy_std"] > 1)]
     both = beside(summary(table), sound, [column])
-    gaps = (100 * both["mean"] - both[f"published_{column}"]).abs().dropna()
-    if gaps.empty:
+    both = both[both[f"published_{column}"].notna()]
+    if both.empty:
         return None
-    return float(gaps.max()) if (both["count"] == table["seed"].nunique()).all() else float("nan")
+    whole = (both["count"] == table["seed"].nunique()).all()
+    return float((100 * both["mean"] - both[f"published_{column}"]).abs().max()) if whole else float("nan")
 
 
 def swapped(table: pd.DataFrame, one: str, other: str) -> pd.DataFrame:

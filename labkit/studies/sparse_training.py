@@ -18,6 +18,7 @@ from labkit.sparsity import allocation, flops
 from labkit.sparsity.masks import Masks
 from labkit.specs.base import nested
 from labkit.specs.sparse import SparseSpec, TopologySpec
+from labkit.training.history import HISTORY
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class SparseRun:
     def metrics(self) -> pd.DataFrame:
         """One row an evaluation: seed, iteration, losses and accuracies; branch is the method."""
         return self.run.metrics()
+
+    def ends(self) -> pd.DataFrame:
+        """The last evaluation of each network, one row a seed; of one that diverged all numbers are NaN."""
+        last = self.metrics().groupby("seed", sort=False).tail(1)
+        return last.assign(**{name: last[name].where(~last["diverged"]) for name in HISTORY if name in last})
 
     def densities(self) -> pd.DataFrame:
         """Active weights as masks changed: seed, step (updates done before it), layer, kept, size."""
@@ -124,6 +130,8 @@ def train_sparse(
     experiment = Experiment(spec, root)
     branch = spec.topology.method
     prior = 0.0
+    if masks_of is None and spec.topology.row.masks in ("fixed", "moving"):
+        _masked_counts(spec.topology, experiment.shapes)
     if masks_of is not None:
         if not set(seeds) <= set(masks_of.run.seeds) or masks_of.experiment.shapes != experiment.shapes:
             raise ValueError(f"{masks_of} cannot give its masks to seeds {seeds} of another network or other seeds")
@@ -160,12 +168,26 @@ def initial_masks(topology: TopologySpec, shapes: Mapping[str, tuple[int, ...]],
         return {}
     if topology.row.masks == "pruned":
         return {name: torch.ones(len(seeds), *shape, dtype=torch.bool) for name, shape in shapes.items()}
+    counts = _masked_counts(topology, shapes)
+    drawn = [allocation.draw(shapes, counts, generator(seed, "masks")) for seed in seeds]
+    return {name: torch.stack([masks[name] for masks in drawn]) for name in counts}
+
+
+def _masked_counts(topology: TopologySpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Weights that are active in each layer that has a mask.
+
+    Raises:
+        ValueError: if the layers cannot have that density, or none would have a mask.
+    """
     densities = allocation.allocate(topology.allocation, shapes, topology.density)
     if topology.allocation == "uniform":
         densities = {name: density for name, density in densities.items() if density < 1}  # dense, and stays so
-    counts = allocation.counts(shapes, densities)
-    drawn = [allocation.draw(shapes, counts, generator(seed, "masks")) for seed in seeds]
-    return {name: torch.stack([masks[name] for masks in drawn]) for name in counts}
+    if not densities and topology.density < 1:
+        raise ValueError(
+            f"allocation 'uniform' leaves the first layer dense, and the network has no other: at density "
+            f"{topology.density:g} it would have no masks; take 'er' or 'erk'"
+        )
+    return allocation.counts(shapes, densities)
 
 
 def longer(spec: SparseSpec, times: float) -> SparseSpec:

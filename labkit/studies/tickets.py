@@ -141,20 +141,9 @@ def _next_ticket(experiment: Experiment, root: Run, parent: Run, level: int) -> 
     return Start(states, masks, replicates)
 
 
-def rates(experiment: Experiment) -> dict[str, float]:
-    """The share of the survivors that a round removes from each prunable layer; 0: left out."""
-    spec = experiment.spec.prune
-    found = dict.fromkeys(experiment.prunable, spec.rate)
-    if spec.conv_rate is not None:
-        found |= dict.fromkeys(experiment.convolutions, spec.conv_rate)
-    if spec.output_rate is not None:
-        found[experiment.output] = spec.output_rate
-    return found | dict(spec.layer_rates)
-
-
 def prune(experiment: Experiment, masks: Masks, evidence: Evidence, level: int) -> Masks:
     """The mask of one network at a level, from its last mask and its trained weights, by the rates of the spec."""
-    spec, at = experiment.spec.prune, rates(experiment)
+    spec, at = experiment.spec.prune, experiment.rates
     pool = [name for name in experiment.prunable if at[name] > 0]
     scores = score(spec.score, replace(evidence, weights={name: evidence.weights[name] for name in pool}))
     if spec.scope == "layer":
@@ -200,8 +189,8 @@ def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Itera
     if not isinstance(trunk, Runs):
         raise ValueError(f"trunk is {shown(trunk)}: it must be what find_tickets gave")
     control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
-    own = control not in BRANCHES.values()
-    name = f"{control.__qualname__} {code_digest(control)}" if own else control.__name__
+    registered = [key for key, function in BRANCHES.items() if function is control]
+    name = registered[0] if registered else f"{control.__qualname__} {code_digest(control)}"
     above = [level for level in trunk.levels if level]
     wanted = above if levels is None else listed("levels", levels, of=whole, like=str(above))
     for level in wanted:
@@ -217,10 +206,19 @@ def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Itera
         alive = _alive(run)
         replicates = [(run.seeds[n], copy) for n in alive for copy in range(per_seed)]
         masks = {key: mask[alive].repeat_interleave(per_seed, 0) for key, mask in run.start()[1].items()}
-        return control(experiment, masks, replicates, level)
+        found = control(experiment, masks, replicates, level)
+        _check_start(name, found, masks, replicates)
+        return found
 
     compute_all(experiment, runs, start, lambda level: experiment.rewind, TITLES.get(name, name))
     return Runs(name, runs, experiment)
+
+
+def _check_start(name: str, found: object, masks: Masks, replicates: Sequence[tuple[int, int]]) -> None:
+    if not isinstance(found, Start):
+        raise ValueError(f"control {name!r} gives a {type(found).__name__}: it must give a labkit.runs.run.Start")
+    if list(found.replicates) != list(replicates) or found.masks.keys() != masks.keys():
+        raise ValueError(f"control {name!r} must give the replicates it was given, in their order, and a mask a layer")
 
 
 def _alive(run: Run) -> list[int]:

@@ -169,6 +169,7 @@ def tune(
     seeds, space, root = checked_seeds(seeds), Space() if space is None else space, optional("root", root, of=path)
     if not isinstance(space, Space):
         raise ValueError(f"space is {shown(space)}: it must be a Space")
+    Experiment(_at(spec, {"rate": space.rate[1], "every": space.every[1]}))  # the longest distance must fit too
     folder = (root or runs_folder()) / "tuning" / _name(spec, seeds, space, seed)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):

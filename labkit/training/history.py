@@ -1,4 +1,4 @@
-"""What a run has recorded so far, replicate by replicate, in memory that forked workers share."""
+"""What a run has recorded so far, replicate by replicate."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from labkit.training.engines.workers import numbers, shared
 
 # train_* are means over the batches since the last evaluation, as the network saw them
 HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
@@ -33,10 +31,10 @@ class Record:
     def __init__(self, size: int, points: Sequence[int], batch: int, updates: int = 0, layers: int = 0):
         self.points, self.batch = points, batch
         self._point_of = {step: index for index, step in enumerate(points)}
-        self.step, self.diverged = numbers(int, size, points[0]), numbers(int, size, -1)
-        self.history = shared(torch.full((size, len(points), len(HISTORY)), math.nan, dtype=torch.float64))
-        self.kept = shared(torch.zeros(size, updates + 1, layers, dtype=torch.int64))
-        self._losses, self._right = numbers(float, size), numbers(int, size)  # since the last evaluation
+        self.step, self.diverged = [points[0]] * size, [-1] * size
+        self.history = torch.full((size, len(points), len(HISTORY)), math.nan, dtype=torch.float64)
+        self.kept = torch.zeros(size, updates + 1, layers, dtype=torch.int64)
+        self._losses, self._right = [0.0] * size, [0] * size  # since the last evaluation
         self._waiting: list[list[Tensor]] = [[] for _ in range(size)]  # losses and right answers, on the device
 
     def goes_on(self, replicate: int) -> bool:
@@ -100,10 +98,7 @@ class Record:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it, by name; what waits must have been read."""
-        found = {
-            f"loop/{name}": torch.tensor(values.tolist(), dtype=torch.float64)
-            for name, values in self._counters().items()
-        }
+        found = {f"loop/{name}": torch.tensor(values, dtype=torch.float64) for name, values in self._counters().items()}
         return found | {"loop/history": self.history, "loop/kept": self.kept}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:

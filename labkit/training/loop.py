@@ -1,19 +1,19 @@
 """The one training loop, over a population.
 
 Replicates are independent, so each advances on its own: a worker takes the replicate that is furthest behind, trains
-it to its next evaluation and gives it back. A population of one works in the caller's thread; several are trained by
-forked processes of one kernel thread each, on memory that they share (by threads, which divide the kernel threads among
-them, where processes cannot be forked). Networks whose step is not captured go one after another, as what they draw
-comes from one generator. Measured on 2 cores with LeNet-300-100 this beat stacked (vmapped) execution more than twice.
-Large convolutional networks, whose activations crowd each other out of the caches, go one after another with all kernel
-threads. What a replicate computes depends, by rounding, on the number of
-kernel threads that it gets (`Training.crew`: of cores, population and network), and on nothing else.
+it to its next evaluation and gives it back. A population of one works in the caller's thread; several train side by
+side in threads, which divide the kernel threads among them. Networks that draw in their steps go one after another, as
+what they draw comes from one generator, and so do large convolutional networks, whose activations crowd each other out
+of the caches. Measured on 2 cores with LeNet-300-100 this beat stacked (vmapped) execution twice. What a replicate
+computes depends, by rounding, on the number of kernel threads that it gets (`Training.crew`: of cores, population and
+network), and on nothing else.
 """
 
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from threading import Event
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from labkit.ground.randomness import derive, generator
 from labkit.models import capturable, inspection
 from labkit.sparsity.schedules import constant, piecewise, warmup
 from labkit.specs.networks import TrainSpec
-from labkit.training.engines.workers import Flag, Workers, shared, workers
+from labkit.training.engines.workers import Workers, workers
 from labkit.training.evaluation import evaluate
 from labkit.training.history import Record
 from labkit.training.mask_updates import Dynamics, kept
@@ -84,8 +84,8 @@ class Training:
         for replicate in range(population.size):
             self.record.kept[replicate] = torch.tensor(kept(population, replicate), dtype=torch.int64)
         self.snapshot_at = snapshot_at
-        self.snapshot = {} if snapshot_at is None else {name: shared(s) for name, s in population.states.items()}
-        self._stop = Flag()
+        self.snapshot = {} if snapshot_at is None else {name: s.clone() for name, s in population.states.items()}
+        self._stop = Event()
         # one look tells of the kit's networks and of those that ask to be captured; others may begin to draw later
         self._draws = not capturable(population.models[0]) or _draws(population.models[0], data)
 
@@ -105,24 +105,18 @@ class Training:
         """Replicate-iterations still to do."""
         return sum(self.total - self.record.step[r] for r in self.record.unfinished)
 
-    @property
-    def _forks(self) -> bool:
-        return self.population.captured and self.population.device.type == "cpu"
-
     def crew(self) -> tuple[int, int]:
         """How many workers train at once, and how many kernel threads each has.
 
         At most as many workers as cores, of large networks one: they are bound by memory, which the threads of one
-        network share. A GPU works through its queue with one, as do threads that share one random generator.
+        network share. A GPU works through its queue with one; networks that draw in their steps share one generator.
         """
         self.population.prepare(*self.batch(0, self.start))
         cores = torch.get_num_threads()
         layers = inspection.layers(self.population.models[0], self.data.shape, unreached=True)
         work = self.spec.batch_size * sum(layer.macs for layer in layers.values())
-        alone = self.population.device.type == "cuda" or (self._draws and not self._forks)
+        alone = self._draws or self.population.device.type == "cuda"
         number = 1 if alone or work > LARGE_STEP else min(self.population.size, cores)
-        if number > 1 and self._forks:
-            return number, 1
         small = work < SMALL_STEP and all(len(layer.shape) == 2 for layer in layers.values())
         return number, max(1, min(cores // number, 2 if small else cores))
 
@@ -144,12 +138,12 @@ class Training:
         step, saves, and is raised again; any other exception stops them too, and leaves the last checkpoint as it is.
         """
         cores, (number, threads) = torch.get_num_threads(), self.crew()
-        self._stop.set(False)
+        self._stop.clear()
         gpu = self.population.device.type == "cuda"
         try:
             with (
                 torch.random.fork_rng(devices=[self.population.device] if gpu else []),
-                workers(number, threads, self._advance, self._stop.set, self._forks) as pool,
+                workers(number, threads, self._advance, self._stop.set) as pool,
             ):
                 self._loop(pool, number, save, progress, on_divergence)
         finally:
@@ -184,7 +178,7 @@ class Training:
                 if due and not busy and save:
                     save(self.tensors())
                     saved = time.monotonic()
-                    self._stop.set(False)
+                    self._stop.clear()
         except BaseException as error:
             self._stop.set()
             pool.shutdown(wait=True)  # every replicate ends the step it is in
@@ -194,10 +188,6 @@ class Training:
                 and not any(future.exception() for future in busy)
             ):
                 save(self.tensors())
-            if isinstance(error, BrokenExecutor):
-                raise RuntimeError(
-                    "a worker process was killed (systems do that when memory runs out); the last checkpoint is kept"
-                ) from error
             raise
 
     def _advance(self, replicate: int) -> None:
@@ -206,11 +196,11 @@ class Training:
         record, most = self.record, UNREAD_STEPS[self.population.device.type]
         if record.step[replicate] == self.start:
             self._arrive(replicate)
-        while not self._stop and record.goes_on(replicate):
+        while not self._stop.is_set() and record.goes_on(replicate):
             record.add_step(replicate, self._train(replicate, record.step[replicate]), most)
             if self._arrive(replicate) or time.monotonic() > until:
                 break
-        record.read(replicate)  # whoever goes on may be another process, and a checkpoint may be due
+        record.read(replicate)  # a checkpoint may be due
 
     def _train(self, replicate: int, step: int) -> Tensor:
         """One step of one replicate, or the mask update that takes its place; loss and right answers from before."""

@@ -9,7 +9,7 @@ from labkit.ground.randomness import generator
 from labkit.ground.steps import Clock
 from labkit.sparsity import topology
 from labkit.sparsity.pruning import prune_global
-from labkit.sparsity.schedules import cosine, cubic
+from labkit.sparsity.schedules import constant, cosine, cubic
 from labkit.specs.sparse import TopologySpec
 from labkit.training.optimizers import momentum
 from labkit.training.population import Population
@@ -43,9 +43,16 @@ class Dynamics:
                 f"mask updates from {spec.begin} to {spec.until}, every {spec.every}, do not fit {clock.run} iterations"
             )
         self.moments = moments(every, begin, until) if spec.row.masks in ("pruned", "moving") else []
+        if spec.row.masks in ("pruned", "moving") and not self.moments:
+            raise ValueError(
+                f"{spec.method} changes masks every {spec.every}, and no such moment lies from {spec.begin} to "
+                f"{spec.until} of {clock.run} iterations: its masks would stay as they are"
+            )
         self._place = {step: position for position, step in enumerate(self.moments)}
         self.drop_fraction = cosine(spec.rate, until)
-        self.target = cubic(1.0, spec.density, begin, self.moments[-1] if self.moments else until)
+        self.target = constant(1.0)
+        if spec.row.masks == "pruned":
+            self.target = cubic(1.0, spec.density, begin, self.moments[-1])
 
     @property
     def dense_momentum(self) -> bool:

@@ -20,7 +20,6 @@ from labkit.sparsity.masks import Masks
 from labkit.specs.networks import TrainSpec
 from labkit.training.engines.captured import Graph, StepFunction, capture
 from labkit.training.engines.kernels import accelerate
-from labkit.training.engines.workers import shared
 from labkit.training.optimizers import optimizer
 
 Captures = dict[Any, StepFunction | None]
@@ -61,9 +60,7 @@ class Population:
             network.load_state_dict(_replicate(self.states, index), assign=True)
         self.slots: dict[str, dict[str, Tensor]] = {
             slot: {
-                name: self._place(torch.zeros(self.size))
-                if slot == "step"
-                else shared(torch.zeros_like(self.states[name]))
+                name: self._place(torch.zeros(self.size)) if slot == "step" else torch.zeros_like(self.states[name])
                 for name in self.parameters
             }
             for slot in slots
@@ -87,7 +84,7 @@ class Population:
         pruned = {name: mask for name, mask in self.masks.items() if self.dynamic or not bool(mask.all())}
         mask_sets.apply(pruned, self.states, *self._masked_slots())
         # float masks multiply several times faster than bool ones
-        floats = {name: shared(mask.to(self.states[name].dtype)) for name, mask in pruned.items()}
+        floats = {name: mask.to(self.states[name].dtype) for name, mask in pruned.items()}
         if floats.keys() == self._floats.keys():
             for name, mask in floats.items():
                 self._floats[name].copy_(mask)  # in place: the captured step goes on with them
@@ -182,7 +179,7 @@ class Population:
     def _place(self, stacked: Tensor) -> Tensor:
         if stacked.ndim == 5:  # (R, out, in, height, width): each replicate channels-last
             stacked = stacked.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-        return shared(stacked.to(self.device))
+        return stacked.to(self.device, copy=True)
 
     def _flat(self, index: int) -> list[Tensor]:
         trees = (self.states, self._floats, *self.slots.values())

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from labkit import data
 from labkit.data import files
@@ -140,8 +141,11 @@ def labels(stray, dtype=np.int64):
         ({"train_labels": labels(-1)}, "must lie in 0 to 59, .*; it holds -1"),
         ({"train_labels": labels(2**31)}, "each class needs one of the 60 examples; it holds 2147483648"),
         ({"train_labels": labels(2**63 + 5, np.uint64)}, "it holds 9223372036854775813"),
-        ({"train_labels": labels(1, np.float64)}, "is torch.float64 .*of whole floats labels.astype"),
-        ({"train_labels": np.eye(3, dtype=int)[labels(1)]}, r"of shape \(60, 3\); of one-hot rows take labels.argmax"),
+        ({"train_labels": labels(1, np.float64)}, "is torch.float64 .*labels.astype.* of whole floats"),
+        (
+            {"train_labels": np.eye(3, dtype=int)[labels(1)]},
+            r"\(60, 3\); take labels.argmax\(1\) of one-hot rows",
+        ),
         ({"train_labels": labels(1).astype(str)}, "train_labels is <U.*; it must be integers; number the classes"),
         ({"classes": ["ant", "bee", "cat", "dog"]}, "4 classes, but no training example of 'dog'"),
         ({"train_images": np.zeros((60, 1, 0, 8), np.uint8)}, r"is empty: its shape is \(60, 1, 0, 8\)"),
@@ -211,15 +215,52 @@ def test_hidden_folders_and_files_are_no_classes_and_no_images(tmp_path):
     (own / "cat" / "._0.png").write_bytes(b"left by another system")
     (own / "cat" / "notes.txt").write_text("no image")
     (own / "dog" / "5.png").rename(own / "dog" / "5.PNG")
-    (own / "dog" / "6.png").rename(own / "6.png")
-    (own / "dog" / "6.png").symlink_to(own / "6.png")
+    (own / "dog" / "6.png").rename(own / ".git" / "6.png")
+    (own / "dog" / "6.png").symlink_to(own / ".git" / "6.png")
     assert data.load(str(own)).digest == plain.digest
+
+
+def test_train_and_test_may_be_written_large_and_what_lies_beside_them_is_told(tmp_path):
+    for part in ("train", "test"):
+        image_folder(tmp_path / "small" / part)
+        image_folder(tmp_path / "large" / part.title())
+    plain = data.load(str(tmp_path / "small"))
+    assert plain.classes == ("cat", "dog") and data.load(str(tmp_path / "large")).digest == plain.digest
+    image_folder(tmp_path / "small" / "val")
+    with pytest.warns(UserWarning, match="only train/ and test/ are read, not val/"):
+        assert data.load(str(tmp_path / "small")).digest == plain.digest
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    own = image_folder(tmp_path)
+    (own / "cat").rename(own / "train")
+    assert data.load(str(own)).classes == ("dog", "train")
+
+
+def test_names_of_classes_and_arrays_are_read_as_they_are_meant(tmp_path):
+    own = data.load(npz(tmp_path, classes=np.array([b"ant", b"bee", b"cat"])))
+    assert own.classes == ("ant", "bee", "cat")
+    np.savez(tmp_path / "other.npz", x_train=np.zeros(3))
+    with pytest.raises(ValueError, match=r"needs the arrays train_images, .*it has \['x_train'\]"):
+        data.load(str(tmp_path / "other.npz"))
+    with pytest.raises(ValueError, match=r"\(60, 1\); take labels.reshape\(-1\)"):
+        data.load(npz(tmp_path, train_labels=labels(0)[:, None]))
+    for classes in ('"cat"', "null", "7", "[1]", "["):
+        save_file({k: v.contiguous() for k, v in arrays().items()}, tmp_path / "own.safetensors", {"classes": classes})
+        with pytest.raises(ValueError, match="its metadata `classes` is .*: it must be a JSON list of names"):
+            data.load(str(tmp_path / "own.safetensors"))
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda own: (own / "eel").mkdir(), "eel holds no image"),
+        (lambda own: (own / "cat" / "0.png").rename(own / "0.png"), r"holds images beside its classes \(0.png\)"),
+        (lambda own: (own / "cat" / "more").mkdir(), "cat is a class and holds a folder, more"),
+        (
+            lambda own: Image.new("RGBA", (8, 6)).save(own / "cat" / "0.png"),
+            "0.png .*some of its pixels are transparent",
+        ),
         (lambda own: (own / "eel").symlink_to(own / "cat"), "eel is a link"),
         (lambda own: (own / "eel").symlink_to(own), "eel is a link"),
         (lambda own: (own / "eel").symlink_to(own / "gone"), "eel is a link"),

@@ -27,7 +27,7 @@ lk.find_tickets(spec, range({networks}))
 @pytest.mark.parametrize(
     ("model", "networks"),
     [("lenet_300_100", 1), ("lenet_300_100", 2), ("tests.networks:PlainLeNet", 2)],
-    ids=["here", "forked", "in threads"],
+    ids=["here", "in threads", "plain steps"],
 )
 def test_sigterm_saves_and_then_ends_the_process(model, networks, tmp_path):
     """It comes to every process of the job, as schedulers send it, and twice."""

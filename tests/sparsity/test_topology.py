@@ -156,7 +156,11 @@ def test_a_method_that_needs_momentum_says_so():
         ({"flops": "rigel"}, "unknown FLOP rule 'rigel': did you mean 'rigl'"),
         ({"masks": "move"}, "unknown masks 'move': did you mean 'moving'"),
         ({"masks": "fixed"}, "masks that are 'fixed' do not grow"),
-        ({"grow": "momentum"}, "growth by momentum needs dense_momentum=True"),
+        ({"grow": "momentum"}, "growth by 'momentum' looks at momentum and needs dense_momentum=True"),
+        ({"masks": "fixed", "grow": "", "dense_momentum": True}, "masks that are 'fixed' do not grow"),
+        ({"flops": "masked"}, "FLOP rule 'masked' is not what such a method costs: that is 'rigl'"),
+        ({"flops": "dense", "grow": "random"}, "that is 'masked'"),
+        ({"grow": "momentum", "dense_momentum": True}, "that is 'dense momentum'"),
         ({"title": ""}, "title is ''"),
         ({"dense_momentum": "false"}, "dense_momentum is 'false'"),
     ],
@@ -178,7 +182,7 @@ def test_a_missing_gradient_is_an_error_not_random_growth():
 
 def test_a_new_method_is_a_row(monkeypatch):
     """Nothing but the row says what it drops by, grows by, is called and costs."""
-    monkeypatch.setitem(METHODS, "mine", Method("Mine", "moving", flops="masked", grow="gradient"))
+    monkeypatch.setitem(METHODS, "mine", Method("Mine", "moving", flops="masked", grow="random"))
     spec = lk.SparseSpec(topology=lk.TopologySpec("mine", 0.2, every="2it"), train=lk.TrainSpec(duration="8it"))
     run = lk.train_sparse(spec, [0])
     assert run.densities()["step"].unique().tolist() == [0, 2, 4, 6] and run.train_flops() == pytest.approx(

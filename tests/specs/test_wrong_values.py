@@ -11,7 +11,7 @@ import torch
 
 import labkit as lk
 from labkit import data, models
-from labkit.specs import networks, sparse, tickets
+from labkit.specs import base, networks, sparse, tickets
 from labkit.studies import metrics, tuning
 from labkit.studies.tickets import Runs
 
@@ -82,7 +82,7 @@ RIGHT = {  # all others are wrong
 }
 
 
-def kinds(root=networks.Spec):
+def kinds(root=base.Spec):
     for kind in root.__subclasses__():
         yield kind
         yield from kinds(kind)
@@ -126,22 +126,22 @@ def test_a_wrong_value_is_refused_by_name_when_a_spec_is_made(kind, name):
     assert not [found for value in VALUES if (found := fault(kind, name, value))]
 
 
-INNER = [(whole, entry.name) for whole in KINDS for entry in fields(whole) if isinstance(entry.default, networks.Spec)]
+INNER = [(whole, entry.name) for whole in KINDS for entry in fields(whole) if isinstance(entry.default, base.Spec)]
 
 
 @pytest.mark.parametrize(("whole", "part"), INNER, ids=[f"{whole.__name__}.{part}" for whole, part in INNER])
 def test_a_wrong_value_in_a_file_is_refused_with_its_path(whole, part):
     for entry in fields(getattr(whole(), part)):
         with pytest.raises(ValueError, match=rf"\b{part}\.{entry.name}\b"):
-            networks.from_dict(whole, {part: {entry.name: object()}})
+            base.from_dict(whole, {part: {entry.name: object()}})
     for wrong in ([], {1: 2}, {"a": 1}, 3):
         with pytest.raises(ValueError, match=rf"\b{part}\b"):
-            networks.from_dict(whole, {part: wrong})
+            base.from_dict(whole, {part: wrong})
 
 
 def test_a_field_without_a_check_is_found():
     @dataclass(frozen=True)
-    class Loose(networks.Spec):
+    class Loose(base.Spec):
         size: int = 3
 
     assert fault(Loose, "size", "'abc'").startswith("'abc': KeyError")
@@ -152,10 +152,10 @@ def test_numpy_numbers_give_the_hash_of_plain_ones():
     scalars = networks.TrainSpec(
         lr=np.float64(0.1), batch_size=np.int64(60), optimizer=np.str_("sgd"), nesterov=np.bool_(False)
     )
-    assert scalars == plain and networks.to_yaml(scalars) == networks.to_yaml(plain)
+    assert scalars == plain and base.to_yaml(scalars) == base.to_yaml(plain)
     assert type(scalars.optimizer) is str and type(scalars.batch_size) is int
     network = networks.NetworkSpec(model_options={"width": np.float64(0.5)})
-    assert networks.digest(networks.to_dict(network)) == networks.digest({"model_options": {"width": 0.5}})
+    assert base.digest(base.to_dict(network)) == base.digest({"model_options": {"width": 0.5}})
 
 
 TRUNK = Runs("ticket", {0: None, 1: None}, None)

@@ -86,28 +86,48 @@ def test_what_never_fell_or_never_stopped_is_a_bound():
 
 
 def test_largest_gain_speedup_and_share_by_hand(table):
-    assert comparisons.largest_gain_pp(table) == pytest.approx(3.0)
-    assert comparisons.largest_speedup(table) == pytest.approx(2.0)
-    assert comparisons.share_below_ticket(table, "random_reinit", below_percent=90) == 1.0
-    assert comparisons.share_below_ticket(table, "random_reinit", below_percent=50) != 1.0, "no level that sparse"
+    assert comparisons.largest_gain_pp(table, [0]) == pytest.approx(3.0)
+    assert comparisons.largest_speedup(table, [0]) == pytest.approx(2.0)
+    assert comparisons.share_below_ticket(table, "random_reinit", below_percent=90, seeds=[0]) == 1.0
+    assert comparisons.share_below_ticket(table, "random_reinit", below_percent=50, seeds=[0]) != 1.0, (
+        "no level that sparse"
+    )
 
 
 def test_a_mean_over_networks_of_which_one_diverged_is_no_measurement(table):
     of_another_seed = metrics.outcomes(pd.DataFrame(network("ticket", 0, 1, [3, 2, 1, 1], [0.1, 0.5, 0.9, 0.95])))
     lost = pd.concat([table, of_another_seed], ignore_index=True)
-    for found in (comparisons.largest_gain_pp(lost), comparisons.largest_speedup(lost)):
+    for found in (comparisons.largest_gain_pp(lost, [0, 1]), comparisons.largest_speedup(lost, [0, 1])):
         assert math.isnan(found), "dense is of two seeds, level 1 of one"
-    assert math.isnan(comparisons.share_below_ticket(lost, "random_reinit", below_percent=90))
+    assert math.isnan(comparisons.share_below_ticket(lost, "random_reinit", below_percent=90, seeds=[0, 1]))
+    for found in (comparisons.largest_gain_pp(table, [0, 1]), comparisons.largest_speedup(table, [0, 1])):
+        assert math.isnan(found), "seed 1 diverged at level 0: it is nowhere in the table"
 
 
 def test_a_speedup_over_networks_that_did_not_stop_is_a_bound(table):
-    assert type(comparisons.largest_speedup(table)) is float
+    assert type(comparisons.largest_speedup(table, [0])) is float
     assert comparisons.stops_earlier_by(table, 1) == [50.0], "iteration 10 instead of 20"
     for level, kind in ((0, AtLeast), (1, AtMost)):
         cut = table.assign(cut_off=(table["level"] == level) & (table["branch"] == "ticket"))
-        assert type(comparisons.largest_speedup(cut)) is kind
+        assert type(comparisons.largest_speedup(cut, [0])) is kind
         assert [type(earlier) for earlier in comparisons.stops_earlier_by(cut, 1)] == [kind]
     assert comparisons.stops_earlier_by(table, 9) == [], "not run"
+
+
+def test_a_network_that_never_improved_is_not_fast(table):
+    dead = table.assign(never_improved=table["level"] == 1, early_stop_iteration=table["early_stop_iteration"] * 0)
+    assert math.isnan(comparisons.largest_speedup(dead, [0]))
+    assert all(map(math.isnan, comparisons.stops_earlier_by(dead, 1)))
+    assert all(map(math.isnan, comparisons.speed_ratios(dead, "random_reinit", 1)))
+    rows = network("ticket", 0, 0, [1, 2, 3], [0.1, 0.2, 0.3]) + network("ticket", 1, 0, [3, 2, 1], [0.1, 0.2, 0.3])
+    assert metrics.outcomes(pd.DataFrame(rows))["never_improved"].tolist() == [True, False]
+
+
+def test_means_over_levels_want_them_all():
+    index = pd.MultiIndex.from_tuples([(1, 0), (1, 1), (2, 0)], names=["level", "seed"])
+    found = comparisons.over_levels(pd.DataFrame({"low": [1.0, 2.0, 3.0], "high": [1.0, 2.0, math.nan]}, index))
+    assert found["low"][0] == 2.0 and found["low"].isna().tolist() == [False, True]
+    assert found["high"].isna().tolist() == [True, True]
 
 
 def test_early_stops_that_were_cut_off_are_marked_in_the_figure_and_said(table):

@@ -337,7 +337,7 @@ def test_hashes_tell_experiments_apart_and_only_them(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "net.py").write_text("from labkit.models.lenet import LeNet300100 as net\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="named function of a module file"):
+    with pytest.raises(ValueError, match="that a module file holds by that name"):
         code_digest(lambda: None)
     assert code_digest(lk.find_tickets) == code_digest(lk.find_tickets) != code_digest(lk.branch)
 
@@ -374,7 +374,7 @@ def own_control(experiment, masks, replicates, level):
 def test_own_control(trunk):
     control = lk.branch(trunk, own_control, levels=[1])
     assert control.branch.startswith("own_control ") and control.levels == [1]
-    with pytest.raises(ValueError, match="named function"):
+    with pytest.raises(ValueError, match="a function or a class that a module file holds"):
         lk.branch(trunk, lambda *a: None, levels=[1])
 
 

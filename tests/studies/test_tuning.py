@@ -12,7 +12,7 @@ SPACE = tuning.Space(every=(2, 10, 2))
 def spec(**changes):
     return lk.SparseSpec(
         model="lenet_300_100",
-        train=lk.TrainSpec("12it", optimizer="sgd", lr=0.05, momentum=0.9, batch_size=16, evaluate_every="12it"),
+        train=lk.TrainSpec("16it", optimizer="sgd", lr=0.05, momentum=0.9, batch_size=16, evaluate_every="16it"),
         topology=lk.TopologySpec("rigl", 0.05, **changes),
     )
 
@@ -27,7 +27,7 @@ class Stub:
     def __init__(self, spec, seeds, root=None):
         self.spec = spec
         accuracy = 1 - abs(spec.topology.rate - 0.2) - 0.1 / float(spec.topology.every.removesuffix("it"))
-        row = {"iteration": 12, "diverged": False, "validation_accuracy": accuracy, "test_accuracy": 0.5}
+        row = {"iteration": 16, "diverged": False, "validation_accuracy": accuracy, "test_accuracy": 0.5}
         self.rows = pd.DataFrame([{**row, "seed": seed} for seed in seeds])
 
     def metrics(self):

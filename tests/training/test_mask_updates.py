@@ -224,10 +224,45 @@ def test_bad_topologies_are_refused(changes, message):
         lk.TopologySpec(**changes)
 
 
+@pytest.mark.parametrize(
+    ("topology", "message"),
+    [
+        ({"method": "rigl", "every": "100it"}, "rigl changes masks every 100it, and no such moment lies from 0it to"),
+        ({"method": "gradual", "every": "100it"}, "gradual changes masks every 100it, and no such moment"),
+        ({"method": "gradual", "begin": "40it", "every": "30it"}, "from 40it to 0.75run of 60 iterations"),
+        ({"method": "static", "density": 1e-7}, "density|at least"),
+    ],
+)
+def test_masks_that_would_not_be_what_is_asked_for_are_refused_before_any_folder(topology, message, runs):
+    with pytest.raises(ValueError, match=message):
+        lk.train_sparse(lk.SparseSpec(train={"duration": "60it"}, topology=topology), [0])
+    assert not list(runs.glob("*")) if runs.exists() else True
+
+
+def test_one_update_is_enough_for_methods_that_do_not_prune(runs):
+    topology = {"method": "rigl", "every": "10it", "until": "11it", "density": 0.2}
+    run = lk.train_sparse(lk.SparseSpec(train={"duration": "12it", "evaluate_every": "12it"}, topology=topology), [0])
+    assert run.densities()["step"].unique().tolist() == [0, 10]
+
+
+def test_a_network_of_one_layer_has_no_uniform_masks(runs, tmp_path, monkeypatch):
+    (tmp_path / "single.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    input_shape = (1, 8, 8)\n"
+        "    def __init__(self, classes=10):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = lk.SparseSpec("single:Net", train={"duration": "8it"}, topology={"method": "static", "density": 0.1})
+    with pytest.raises(ValueError, match="'uniform' leaves the first layer dense, and the network has no other"):
+        lk.train_sparse(spec, [0])
+
+
 def test_rigl_with_adam_grows_and_momentum_methods_need_momentum():
     run = training("rigl", train=lk.TrainSpec(duration="30it", evaluate_every="30it"))
     run.run()
-    assert run.record.diverged.tolist() == [-1, -1] and math.isfinite(float(run.record.history[0, -1, 0]))
+    assert run.record.diverged == [-1, -1] and math.isfinite(float(run.record.history[0, -1, 0]))
     for method in ("rigl_sm", "snfs"):
         with pytest.raises(ValueError, match="needs a momentum"):
             spec(method, train=lk.TrainSpec(optimizer="sgd", lr=0.05))
@@ -295,7 +330,6 @@ def test_only_runs_that_look_at_adam_s_momentum_are_revised():
 def test_a_network_that_diverges_at_an_update_stops_alone(method, unread, monkeypatch):
     """A weight of one replicate is lost in the step before an update; losses may wait to be read, as on a GPU."""
     monkeypatch.setattr("labkit.training.loop.UNREAD_STEPS", {"cpu": unread})
-    monkeypatch.setattr("labkit.training.loop.Training._forks", False)
     run = training(method)
     step = run.population.step
 
@@ -307,11 +341,15 @@ def test_a_network_that_diverges_at_an_update_stops_alone(method, unread, monkey
 
     monkeypatch.setattr(run.population, "step", lose)
     run.run()
-    assert run.record.diverged.tolist() == [-1, 9] and run.record.step.tolist() == [60, 9]
+    assert run.record.diverged == [-1, 9] and run.record.step == [60, 9]
 
 
 def test_without_a_validation_set_all_images_train(runs):
-    spec = lk.SparseSpec(data=lk.DataSpec("digits", validation=0), train=dataclasses.replace(SGD, duration="20it"))
+    spec = lk.SparseSpec(
+        data=lk.DataSpec("digits", validation=0),
+        train=dataclasses.replace(SGD, duration="20it"),
+        topology={"every": "5it"},
+    )
     found = lk.train_sparse(spec, [0], root=runs)
     assert [found.experiment.data.size(split) for split in ("train", "validation", "test")] == [1437, 0, 360]
     table = found.metrics()

@@ -25,18 +25,17 @@ print(sorted(crews))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 @pytest.mark.parametrize(
     ("model", "crew"),
     [
-        ("lenet_300_100", (3, 1)),  # forked
-        ("conv_2", (3, 1)),
+        ("lenet_300_100", (3, 2)),
+        ("conv_2", (3, 2)),
         ("tests.networks:PlainLeNet", (1, 2)),  # one after another: what plain steps may come to draw is not known
         ("tests.networks:PlainConv", (1, 8)),
     ],
 )
 def test_three_networks_train_on_eight_cores(model, crew, tmp_path):
-    """A forked worker with two kernel threads would wait without end for OpenMP threads that were not forked."""
+    """Two kernel threads each: workers that were forked would wait without end for OpenMP threads that were not."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LABKIT_DEVICE": "cpu",
                    "LABKIT_RUNS": str(tmp_path), "LABKIT_PROGRESS": "off", "OMP_WAIT_POLICY": "passive"}  # fmt: skip
     done = subprocess.run(
