@@ -195,6 +195,6 @@ def always_the_same(classes: int = 10):
     ],
 )
 def test_what_cannot_be_trained_as_asked_is_refused_by_name(runs, model, message):
-    spec = lk.TicketSpec(model=f"tests.test_own_layers:{model}", train=TRAIN, prune=PRUNE)
+    spec = lk.TicketSpec(model=f"{__name__}:{model}", train=TRAIN, prune=PRUNE)
     with pytest.raises(ValueError, match=message):
         lk.find_tickets(spec, [0, 1])
