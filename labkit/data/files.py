@@ -6,7 +6,7 @@ Labels number the classes from 0, and every class has a training example.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -70,9 +70,7 @@ def check(arrays: Arrays, path: Path) -> Arrays:
     for split in ("train", "test") if "test_images" in tensors else ("train",):
         images, labels = (tensors.get(f"{split}_{part}") for part in ("images", "labels"))
         if images is None or labels is None:
-            raise ValueError(
-                f"{path}: needs the arrays {', '.join(_KEYS)} (test is optional); it has {sorted(tensors)}"
-            )
+            raise _lacking(path, tensors)
         tensors[f"{split}_images"] = images = _checked_images(images, f"{path}: {split}_images")
         highest = _highest_label(labels, len(images), len(classes), f"{path}: {split}_labels")
         classes = classes or tuple(str(n) for n in range(highest + 1))
@@ -156,7 +154,11 @@ def _read_safetensors(path: Path) -> Arrays:
 
 def _name_keys(path: Path, found: list[str]) -> None:
     if "train_images" not in found or "train_labels" not in found:
-        raise ValueError(f"{path}: needs the arrays {', '.join(_KEYS)} (test is optional); it has {sorted(found)}")
+        raise _lacking(path, found)
+
+
+def _lacking(path: Path, found: Iterable[str]) -> ValueError:
+    return ValueError(f"{path}: needs the arrays {', '.join(_KEYS)} (test is optional); it has {sorted(found)}")
 
 
 def _read_npz(path: Path) -> Arrays:

@@ -74,14 +74,11 @@ class Rule:
         """Whether measured values meet the rule; not if they are other than its chance was worked out for."""
         if not values or (self.null is not None and len(values) != self.null["values"]):
             return False
-        low = np.array([-np.inf if isinstance(value, AtMost) else value for value in values])
-        high = np.array([np.inf if isinstance(value, AtLeast) else value for value in values])
-        return bool(self.passes(low, high))
+        return bool(self.passes(*_ends(values)))
 
     def missed(self, values: Sequence[float]) -> bool:
         """Whether values miss the rule for certain, wherever those that were cut off lie; not if one is unknown."""
-        low = np.array([-np.inf if isinstance(value, AtMost) else value for value in values])
-        high = np.array([np.inf if isinstance(value, AtLeast) else value for value in values])
+        low, high = _ends(values)
         if not values or np.isnan(low).any():
             return False
         if self.of == "mean":
@@ -99,6 +96,12 @@ class Rule:
         """The rule in words."""
         shown = f"{self.bound[0]:g} to {self.bound[1]:g}" if self.kind == "within" else f"{self.bound:g}"
         return f"{self.kind} {shown}{unit and ' ' + unit} ({self.of})"
+
+
+def _ends(values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Between which numbers values lie, of which some were cut off."""
+    low = np.array([-np.inf if isinstance(value, AtMost) else value for value in values])
+    return low, np.array([np.inf if isinstance(value, AtLeast) else value for value in values])
 
 
 @dataclass(frozen=True)

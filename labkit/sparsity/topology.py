@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from labkit.sparsity.masks import keep_top, ranked
-from labkit.sparsity.methods import DROPS, GROWS, Method, Score, Signals
+from labkit.sparsity.methods import DROPS, GROWS, Method, Signals
 
 
 def drop_and_grow(
@@ -122,36 +122,34 @@ def update(
     Raises:
         ValueError: if the method looks at a gradient or a momentum that a layer does not have.
     """
-    _check_signals(method, masks, gradients, momenta)
+    sources = {"gradient": gradients, "momentum": momenta}
+    _check_signals(method, masks, sources)
     active = {name: int(mask.count_nonzero()) for name, mask in masks.items()}
     shared = method.redistribute != "none"
     moving = [name for name, mask in masks.items() if shared or active[name] < mask.numel()]
     drops = {name: int(fraction * active[name]) for name in moving}
     grows = dict(drops)
     if shared:
-        source = gradients if method.redistribute == "gradient" else momenta
+        source = sources[method.redistribute]
         signal = {name: float(source[name][masks[name]].abs().mean()) if active[name] else 0.0 for name in moving}
         capacity = {name: masks[name].numel() - active[name] + drops[name] * regrow for name in moving}
         grows = share_out(sum(drops.values()), signal, capacity)
     new = {}
     for name in moving:
-        given = {"gradient": gradients.get(name), "momentum": momenta.get(name)}
-
-        def scored(score: Score, layer: str = name, given: Mapping[str, Tensor | None] = given) -> Tensor:
-            looked_at = {signal: found for signal in score.looks_at if (found := given[signal]) is not None}
-            return score.of(Signals(weights[layer], masks[layer], rng, looked_at))
-
+        worth, score = (
+            score.of(
+                Signals(weights[name], masks[name], rng, {signal: sources[signal][name] for signal in score.looks_at})
+            )
+            for score in (DROPS[method.drop], GROWS[method.grow])
+        )
         new[name] = drop_and_grow(
-            weights[name], masks[name], scored(GROWS[method.grow]), drops[name], grows[name], regrow=regrow,
-            worth=scored(DROPS[method.drop]),
-        )  # fmt: skip
+            weights[name], masks[name], score, drops[name], grows[name], regrow=regrow, worth=worth
+        )
     return new
 
 
-def _check_signals(
-    method: Method, masks: Mapping[str, Tensor], gradients: Mapping[str, Tensor], momenta: Mapping[str, Tensor]
-) -> None:
-    for signal, given in (("gradient", gradients), ("momentum", momenta)):
+def _check_signals(method: Method, masks: Mapping[str, Tensor], sources: Mapping[str, Mapping[str, Tensor]]) -> None:
+    for signal, given in sources.items():
         lacking = [name for name in masks if name not in given]
         if lacking and method.looks_at(signal):
             hint = ": train with SGD and momentum above 0, or Adam" if signal == "momentum" else ""

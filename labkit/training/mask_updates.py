@@ -42,8 +42,9 @@ class Dynamics:
             raise ValueError(
                 f"mask updates from {spec.begin} to {spec.until}, every {spec.every}, do not fit {clock.run} iterations"
             )
-        self.moments = moments(every, begin, until) if spec.row.masks in ("pruned", "moving") else []
-        if spec.row.masks in ("pruned", "moving") and not self.moments:
+        change = spec.row.masks in ("pruned", "moving")
+        self.moments = moments(every, begin, until) if change else []
+        if change and not self.moments:
             raise ValueError(
                 f"{spec.method} changes masks every {spec.every}, and no such moment lies from {spec.begin} to "
                 f"{spec.until} of {clock.run} iterations: its masks would stay as they are"
