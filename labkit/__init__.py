@@ -9,7 +9,7 @@ from labkit.runs.ticket_files import Ticket
 from labkit.specs.networks import DataSpec, TrainSpec
 from labkit.specs.sparse import SparseSpec, TopologySpec
 from labkit.specs.tickets import PruneSpec, TicketSpec
-from labkit.studies.sparse_training import SparseRun, longer, small_dense, train_sparse
+from labkit.studies.sparse_training import SparseRun, longer, small_dense, train, train_sparse
 from labkit.studies.tickets import branch, find_tickets, random_reinit, random_sparse
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "random_sparse",
     "settings",
     "small_dense",
+    "train",
     "train_sparse",
 ]

@@ -114,7 +114,7 @@ def sketch(masks: dict[str, torch.Tensor]) -> str:
     """Some bits of a network's masks, the same places every time; as hexadecimal digits."""
     if not masks:
         return ""
-    bits = torch.cat([mask.flatten() for mask in masks.values()])
+    bits = torch.cat([masks[layer].flatten() for layer in sorted(masks)])
     places = torch.randint(len(bits), (SKETCH,), generator=generator(0, "golden"))
     return f"{int(''.join('01'[bit] for bit in bits[places].tolist()), 2):0{SKETCH // 4}x}"
 

@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 from labkit.ground.names import choose
 from labkit.notebook.results import draw_svg
 from labkit.notebook.settings import PRESETS, params_folder
-from labkit.runs.folders import runs_folder
+from labkit.runs.store import runs_folder
 
 PLOTLY = "application/vnd.plotly.v1+json"
 MAIN = ("00_quickstart", "lth_figure_1", "lth_figure_3", "lth_normalisation")  # what `reproduce` runs unasked

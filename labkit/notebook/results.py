@@ -11,8 +11,8 @@ import yaml
 from labkit.notebook.claims import Verdicts
 from labkit.notebook.settings import Settings
 from labkit.runs import provenance
-from labkit.runs.folders import runs_folder
-from labkit.runs.run import Run
+from labkit.runs.networks import Networks
+from labkit.runs.store import runs_folder
 from labkit.studies.sparse_training import SparseRun
 from labkit.studies.tables import Study
 from labkit.studies.tickets import Runs
@@ -45,9 +45,10 @@ def write(
 
 def record(settings: Settings, *branches: Runs | SparseRun | Study) -> dict[str, Any]:
     """Parameters, hardware, versions and commits, time, and the runs that the results were computed from."""
-    runs = {run.folder.hash: run for branch in branches for run in _runs(branch)}
+    groups = [networks for branch in branches for networks in _networks(branch)]
+    made = {h: result for group in groups for h, result in zip(group.hashes, group.results, strict=True)}
+    first = {member.run.hash: member.run.first for group in groups for member in group.members}
     found: Mapping[str, Any] = provenance.describe()
-    made = [run.result for run in runs.values()]
     return {
         "notebook": settings.notebook,
         "preset": settings.preset,
@@ -55,15 +56,18 @@ def record(settings: Settings, *branches: Runs | SparseRun | Study) -> dict[str,
         "changed_from_preset": list(settings.changed),
         **{key: found[key] for key in ("hardware", "labkit", "torch", "python")},
         "commit_of_notebook": found["commit"],
-        "commit_of_runs": sorted({result["commit"] for result in made}),
-        "training_seconds": round(sum(result["seconds"] for result in made), 1),
-        "replica_iterations": sum((r["iterations"] - r["begin"]) * len(r["replicates"]) for r in made),
-        "runs": list(runs),
+        "commit_of_runs": sorted({result["commit"] for result in made.values()}),
+        "engines": sorted({f"{r['engine']}, {r['threads']} threads" for r in made.values()}),
+        "training_seconds": round(sum(result["seconds"] for result in made.values()), 1),
+        "network_iterations": sum(result["iterations"] - first[h] for h, result in made.items()),
+        "runs": list(made),
     }
 
 
-def _runs(branch: Runs | SparseRun | Study) -> list[Run]:
-    return [branch.run] if isinstance(branch, SparseRun) else list(branch.runs.values())
+def _networks(branch: Runs | SparseRun | Study) -> list[Networks]:
+    if isinstance(branch, SparseRun):
+        return [branch.networks]
+    return [run.networks for run in branch.rows.values()] if isinstance(branch, Study) else list(branch.runs.values())
 
 
 def draw_svg(figure: go.Figure) -> bytes | None:

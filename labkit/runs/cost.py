@@ -2,40 +2,54 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 
 from labkit.ground.progress import duration
-from labkit.runs.computing import training
 from labkit.runs.experiment import Experiment
-from labkit.runs.run import Run, Start
+from labkit.runs.run import Run
+from labkit.training.crew import kernel_threads, side_by_side
+from labkit.training.engines.stepping import Stepping
+from labkit.training.history import Record
+from labkit.training.loop import Training, evaluation_points
 
 _MEASURED: dict[tuple[object, ...], tuple[float, float]] = {}
 
 
-def estimate(experiment: Experiment, start: Start, runs: Sequence[Run], begin: int) -> str:
-    """What runs that are not done will cost, in a line, measured from a few steps of copies of the first networks.
+def estimate(todo: Sequence[tuple[Run, int]]) -> str:
+    """What runs will cost, in a line, measured from a few steps of networks of each kind.
 
     Args:
-        experiment: whose runs they are.
-        start: where the first of them starts.
-        runs: to be computed; what their checkpoints hold is not counted.
-        begin: the first step of runs above level 0.
+        todo: runs and how many steps each still has to go.
     """
-    cores = 1 if experiment.device.type == "cuda" else torch.get_num_threads()
-    networks = len(start.replicates)
-    every = experiment.clock.iterations(experiment.spec.train.evaluate_every)
-    left = sum(_steps_left(experiment, run, begin if run.level else 0, networks) for run in runs)
-    step, evaluation = _measure(experiment, start, min(networks, cores), left // networks)
-    total = left * (step + evaluation / max(1, every))
-    state = sum(s[0].numel() * s.element_size() for s in start.states.values())
-    memory = 6 * networks * state + sum(images.numel() for images in experiment.data.images.values())
-    parts = [_count(len(runs), "level"), _count(networks, "network"), _count(experiment.iterations, "iteration")]
-    place = torch.cuda.get_device_name() if experiment.device.type == "cuda" else _count(cores, "core")
-    where = f"on {place}, {memory / 1e9:.2f} GB besides PyTorch"
+    kinds: dict[tuple[object, ...], list[tuple[Run, int]]] = {}
+    for run, steps in todo:
+        kinds.setdefault(_kind(run.experiment), []).append((run, steps))
+    total = memory = 0.0
+    for runs in kinds.values():
+        experiment = runs[0][0].experiment
+        steps = sum(steps for _, steps in runs)
+        step, evaluation = _measure(experiment, len(runs), max(steps for _, steps in runs))
+        every = experiment.clock.iterations(experiment.spec.train.evaluate_every)
+        total += steps * (step + evaluation / max(1, every))
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in experiment.model().state_dict().values())
+        images = sum(images.numel() for images in experiment.data.images.values())
+        memory = max(memory, 6 * min(len(runs), torch.get_num_threads()) * weights + images)
+    experiments = [run.experiment for run, _ in todo]
+    device = experiments[0].device
+    place = torch.cuda.get_device_name() if device.type == "cuda" else _count(torch.get_num_threads(), "core")
     cost = f"about {duration(total)}" if total >= 1 else duration(total)
-    return f"{' x '.join(parts)}: {cost} {where}{_drops(experiment)}"
+    told = {_drops(experiment) for experiment in experiments}
+    drops = told.pop() if len(told) == 1 else ""
+    return f"{_networks(todo)}: {cost} on {place}, {memory / 1e9:.2f} GB besides PyTorch{drops}"
+
+
+def _networks(todo: Sequence[tuple[Run, int]]) -> str:
+    """How many networks of how many iterations."""
+    lengths = Counter(run.experiment.iterations - run.first for run, _ in todo)
+    return " and ".join(f"{_count(n, 'network')} of {_count(steps, 'iteration')}" for steps, n in lengths.items())
 
 
 def _drops(experiment: Experiment) -> str:
@@ -49,48 +63,66 @@ def _drops(experiment: Experiment) -> str:
     return "; " + ", ".join(told) if told else ""
 
 
-def _measure(experiment: Experiment, start: Start, few: int, steps: int) -> tuple[float, float]:
-    """Seconds of a replicate's step and of a replicate's evaluation, with as many at once as there are workers.
+def _kind(experiment: Experiment) -> tuple[object, ...]:
+    train = experiment.spec.train
+    return experiment.step_digest, train.batch_size, train.augment, experiment.data.digest
+
+
+def _measure(experiment: Experiment, networks: int, steps: int) -> tuple[float, float]:
+    """Seconds of a network's step and of a network's evaluation, with as many at once as there will be.
 
     Once for a network, a batch size and a data set; on so many steps, at most a twentieth of those to do.
     """
-    train, data = experiment.spec.train, experiment.data.digest
-    key = (experiment.step_digest, train.batch_size, train.augment, data, few, torch.get_num_threads())
+    key = (*_kind(experiment), networks, torch.get_num_threads())
     if key not in _MEASURED:
-        _MEASURED[key] = _measured(experiment, start, few, steps)
+        _MEASURED[key] = _measured(experiment, networks, steps)
     return _MEASURED[key]
 
 
-def _measured(experiment: Experiment, start: Start, few: int, most: int) -> tuple[float, float]:
-    first = Start({name: s[:few] for name, s in start.states.items()}, {}, list(start.replicates)[:few])
+class _Trial:
+    """A few steps of a network that nobody keeps."""
+
+    def __init__(self, engine: Stepping, slot: int, experiment: Experiment, steps: int, threads: int):
+        state = experiment.initial(0, "init")
+        engine.put(slot, {f"state/{name}": tensor for name, tensor in state.items()}, 0, 0)
+        self.training = Training(engine, slot, 0, Record(0, steps, evaluation_points(0, steps, steps)), steps)
+        self.threads, self.alone = threads, engine.alone
+
+    def work(self) -> None:
+        """Go on for a slice."""
+        self.training.work()
+
+
+def _measured(experiment: Experiment, networks: int, most: int) -> tuple[float, float]:
+    cores = torch.get_num_threads()
+    engine = experiment.engine(experiment.on_device.barely_evaluated(), lr_drops=(), lr_warmup="0it")
+    threads = kernel_threads(engine, cores)
+    few = min(networks, 1 if engine.alone else max(1, cores // threads))
 
     def seconds(steps: int) -> float:
-        trial = training(experiment, first, 0, duration=f"{steps}it")
+        trials = [_Trial(engine, n, experiment, steps, threads) for n in range(few)]
         began = time.monotonic()
-        trial.run()
-        return time.monotonic() - began
+        side_by_side(lambda busy: [trial for trial in trials if trial.training.goes_on], few)
+        took = time.monotonic() - began
+        for n in range(few):
+            engine.free(n)
+        return took
 
     seconds(2)  # first-touch costs
     brief = seconds(4)
     long = next(steps for limit, steps in ((0.6, 404), (1.5, 44), (math.inf, 8)) if brief < limit)
     long = min(long, max(8, most // 20))
     step = max(0.0, seconds(long) - brief) / (long - 4) / few
-    trial = training(experiment, first, 0)
-    number, threads = trial.crew()
-    cores = torch.get_num_threads()
+    whole = experiment.engine()
+    whole.put(0, {f"state/{name}": tensor for name, tensor in experiment.initial(0, "init").items()}, 0, 0)
     torch.set_num_threads(threads)
     try:
         began = time.monotonic()
-        trial.evaluate(0)
-        return step, (time.monotonic() - began) / number
+        for split in ("validation", "test"):
+            whole.evaluate(0, split)
+        return step, (time.monotonic() - began) / few
     finally:
         torch.set_num_threads(cores)
-
-
-def _steps_left(experiment: Experiment, run: Run, begin: int, networks: int) -> int:
-    found = run.folder.checkpoint()
-    done = 0 if found is None else int(sum(found["loop/step"].tolist())) - begin * networks
-    return (experiment.iterations - begin) * networks - done
 
 
 def _count(number: int, noun: str) -> str:

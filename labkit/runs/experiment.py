@@ -1,4 +1,4 @@
-"""What a spec needs to run, checked before any training."""
+"""A spec, checked before any training: its data, its model, and how a network of it trains."""
 
 import inspect
 import warnings
@@ -18,26 +18,31 @@ from labkit.ground.lists import optional
 from labkit.ground.names import choose, path, shown
 from labkit.ground.randomness import generator
 from labkit.models import inspection
-from labkit.runs import identity, revisions
-from labkit.runs.folders import RunFolder
+from labkit.runs import identity
 from labkit.runs.own_code import code_digest
-from labkit.runs.run import States
 from labkit.sparsity.scores import Evidence, score
 from labkit.specs.base import digest
 from labkit.specs.sparse import SparseSpec
 from labkit.specs.tickets import TicketSpec
 from labkit.training import derivatives
+from labkit.training.engines.network import Captures
+from labkit.training.engines.stepping import Stepping
+from labkit.training.loop import evaluation_points
 from labkit.training.mask_updates import Dynamics
-from labkit.training.population import Captures
 
 SCORE_EXAMPLES = 256
 NO_DEFAULT = inspect.Parameter.empty
 _CAPTURES: dict[str, Captures] = {}  # of the kit's own networks, for all experiments of the process
-FORMAT = 2  # raise when the same spec comes to mean other numbers: old runs are then computed anew
+State = dict[str, Tensor]
 
 
 class Experiment:
-    """A checked spec: its data, its model, and the runs it asks for.
+    """A checked spec: its data, its model, and the recipe that all its networks train by.
+
+    Attributes:
+        clock: lengths of an epoch and of the run.
+        recipe: what of the spec determines the training of a network, as plain values (see `identity.recipe`).
+        behaviour: what its names stand for, as plain values (see `identity.behaviour`).
 
     Raises:
         ValueError: for a spec that cannot run: unknown names, data and model that do not fit, a batch that is larger
@@ -58,16 +63,15 @@ class Experiment:
         self.options = dict(spec.model_options)
         if "classes" in defaults:
             self.options.setdefault("classes", len(self.data.classes))
-        given = {name: value for name, value in self.options.items() if defaults.get(name) != value}
-        self.all_options = identity.plain({k: v for k, v in defaults.items() if v is not NO_DEFAULT} | self.options)
-        # an option at its default is not in the hash
-        self.spec: Any = replace(spec, model_options=given, init=spec.initialisation)
+        known = {name: value for name, value in defaults.items() if value is not NO_DEFAULT}
+        self.all_options = identity.plain(known | {k: _like(v, known.get(k)) for k, v in self.options.items()})
+        self.spec: Any = replace(spec, init=spec.initialisation)
         self.captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
         network = self.model()
         drawn = models.initial_states(spec.model, self.options, self.spec.init, [(0, "init")])
         network.load_state_dict({name: state[0] for name, state in drawn.items()})
         logits = self._try(network)
-        self._architecture = identity.architecture(network, None if self._own_model else logits)
+        self._network = identity.architecture(network, None if self._own_model else logits)
         self.prunable = models.prunable(network)
         if not self.prunable:
             raise ValueError(f"model {spec.model!r} has no linear, convolution or attention layer to prune")
@@ -76,7 +80,6 @@ class Experiment:
         self.layers = inspection.layers(network, self.data.shape)  # as FLOPs see them
         if others := models.left_out(network):
             _tell_left_out(spec.model, tuple(others))
-        self._revised = revisions.of_model(network)
         self.output = models.output_layer(network)
         weights = network.state_dict()
         self.convolutions = {name for name in self.prunable if weights[name].ndim > 2}
@@ -121,6 +124,11 @@ class Experiment:
         return digest([model, self.all_options, update, str(self.device)])
 
     @property
+    def moving(self) -> bool:
+        """Whether masks change in training."""
+        return bool(self.dynamics and self.dynamics.moments)
+
+    @property
     def iterations(self) -> int:
         """Of a run."""
         return self.clock.run
@@ -129,10 +137,19 @@ class Experiment:
         """A network of the spec's architecture."""
         return models.build(self.spec.model, self.options)
 
-    def initial(self, replicates: Sequence[tuple[int, int]], purpose: str) -> States:
-        """Fresh initialisations, stacked; the purpose and the copy tell those of one seed apart."""
-        seeds = [(seed, f"{purpose}/{copy}") for seed, copy in replicates]
-        return models.initial_states(self.spec.model, self.options, self.spec.init, seeds)
+    def initial(self, seed: int, purpose: str) -> State:
+        """A fresh initialisation; the purpose tells those of one seed apart."""
+        return {name: stack[0] for name, stack in models.initial_states(
+            self.spec.model, self.options, self.spec.init, [(seed, purpose)]
+        ).items()}  # fmt: skip
+
+    def engine(self, data: DataSet | None = None, **changes: Any) -> Stepping:
+        """An engine for networks of this experiment; with data or fields of training of its own, one for timing."""
+        moves = self.dynamics if self.moving and not changes else None
+        return Stepping(
+            self.model, data or self.on_device, replace(self.spec.train, **changes), self.device,
+            dynamic=moves is not None, dense_momentum=bool(moves and moves.dense_momentum), captures=self.captures,
+        )  # fmt: skip
 
     def evidence(self, states: Mapping[str, Tensor], seed: int, level: int, examples: int = SCORE_EXAMPLES) -> Evidence:
         """What a pruning criterion may look at: a trained network, and derivatives on 256 training examples."""
@@ -152,25 +169,22 @@ class Experiment:
             lambda: on_examples(derivatives.curvature, labels=False),
         )
 
-    def folder(
-        self, level: int, branch: str, seeds: Sequence[int], copies: int = 1, source: RunFolder | None = None
-    ) -> RunFolder:
-        """The folder of a run: one population, at one level of pruning, of one branch; a source gave it its masks."""
-        what = {
-            "format": FORMAT,
-            "spec": identity.of_level(self.spec, level),
-            "data_digest": self.data.digest[:16],
-            "branch": branch,
-            "seeds": list(seeds),
-            "copies": copies,
-            **({} if isinstance(self.spec, TicketSpec) else {"kind": "sparse"}),
-        }
-        if revised := self._revised + revisions.of_branch(self.spec, branch):
-            what["revised"] = revised
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """What of the spec determines the training of a network."""
+        name = self.spec.model
         if self._own_model:
-            what["model_code"] = code_digest(models.builder(self.spec.model))
-        values = identity.resolved(self.spec, level, self.all_options, self._architecture)
-        return RunFolder(what, self.root, values | ({"source": source.resolved} if source else {}))
+            name = f"own {code_digest(models.builder(name))}"
+        return identity.recipe(self.spec, name, self.all_options, self.data.digest, self.clock, self.dynamics)
+
+    @cached_property
+    def behaviour(self) -> dict[str, Any]:
+        """What the names of the recipe stand for."""
+        return identity.behaviour(self.spec, self._network)
+
+    def points(self, first: int) -> list[int]:
+        """The steps at which a network that starts at a step is evaluated."""
+        return list(evaluation_points(first, self.iterations, self.clock.iterations(self.spec.train.evaluate_every)))
 
     @cached_property
     def on_device(self) -> DataSet:
@@ -201,6 +215,11 @@ class Experiment:
                 f"{len(self.data.classes)} classes"
             )
         return logits
+
+
+def _like(value: Any, default: Any) -> Any:
+    """A value as the number that its default is: a width of 1 is one of 1.0."""
+    return float(value) if isinstance(default, float) and type(value) is int else value
 
 
 @cache  # said once

@@ -1,37 +1,88 @@
-"""What a run is, down to the last value: the fields of its spec, defaults included, and the network they stand for.
+"""What a run is, as plain values: all that determines its trajectory, resolved, and nothing else.
 
-The name of a run leaves defaults out, so that a field added later leaves old names as they are. A default, a network or
-a method that is changed later would leave them too: so all values are written beside a run, and compared when it is
-read or goes on (`labkit.runs.folders.RunFolder.agree`).
+Lengths and moments are in iterations, numbers are floats, data are named by what is in them. A field at its *neutral*
+value (the one at which it does nothing: no momentum, no warm-up) is left out, so that a field that is added later
+leaves old names as they are; so are fields that nothing uses (the momentum of Adam). Registered names carry a revision
+(`labkit.runs.revisions`). What is only written down along the way (evaluations, snapshots) is no part of it.
+
+What names stand for is compared besides, when a run is read (`behaviour`): a network or a method that was changed
+without a revision does not return the old numbers.
 """
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from labkit import data, models
-from labkit.specs.base import to_dict
-from labkit.specs.sparse import SparseSpec
-from labkit.specs.tickets import PruneSpec, TicketSpec
+from labkit import models
+from labkit.ground.steps import Clock
+from labkit.runs.revisions import named
+from labkit.specs.networks import TrainSpec
+from labkit.specs.sparse import SparseSpec, TopologySpec
+from labkit.specs.tickets import TicketSpec
+from labkit.training.mask_updates import Dynamics
+
+NEUTRAL: Mapping[str, Any] = {
+    "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "label_smoothing": 0.0, "augment": "none",
+    "precision": "float32",
+}  # fmt: skip
 
 
-def of_level(spec: TicketSpec | SparseSpec, level: int) -> dict[str, Any]:
-    """What of a spec determines a run at a level of pruning: a dense network is the same whatever follows.
+def recipe(
+    spec: TicketSpec | SparseSpec, model: str, options: Mapping[str, Any], data: str, clock: Clock,
+    dynamics: Dynamics | None,
+) -> dict[str, Any]:  # fmt: skip
+    """How a network of a spec trains.
 
-    Own data are the same wherever their files lie: a digest says what is in them.
+    Args:
+        spec: of the experiment.
+        model: its name; of own code a digest.
+        options: of the model, defaults included.
+        data: digest of all that training and evaluation see.
+        clock: of the run.
+        dynamics: how masks change, if they do.
     """
-    if isinstance(spec, TicketSpec):
-        spec = replace(spec, prune=replace(spec.prune, levels=level) if level else PruneSpec())
-    values = to_dict(spec)
-    if spec.init == spec.kit_init:
-        values.pop("init", None)
-    if data.is_own(spec.data.name):
-        values["data"]["name"] = "own"
-    return values
+    found = {
+        "model": named("model", model), "options": dict(options), "data": data[:16],
+        "train": _training(spec.train, clock),
+    }  # fmt: skip
+    if dynamics and dynamics.moments:
+        found["topology"] = _topology(dynamics, clock)
+    return plain(found)
+
+
+def _training(spec: TrainSpec, clock: Clock) -> dict[str, Any]:
+    drops = sorted(step for step in map(clock.iterations, spec.lr_drops) if step < clock.run)
+    warm = clock.iterations(spec.lr_warmup)
+    used = {name: getattr(spec, name) for name in NEUTRAL}
+    if spec.optimizer == "adam":
+        used |= {"momentum": NEUTRAL["momentum"], "nesterov": NEUTRAL["nesterov"]}
+    used = {name: value for name, value in used.items() if value != NEUTRAL[name]}
+    if "augment" in used:
+        used["augment"] = named("augmentation", spec.augment)
+    return {
+        "iterations": clock.run, "batch_size": spec.batch_size, "lr": float(spec.lr),
+        "optimizer": named("optimizer", spec.optimizer), **used,
+        **({"lr_drops": drops, "lr_drop_factor": float(spec.lr_drop_factor)} if drops else {}),
+        **({"lr_warmup": warm} if warm else {}),
+    }  # fmt: skip
+
+
+def _topology(dynamics: Dynamics, clock: Clock) -> dict[str, Any]:
+    spec = dynamics.spec
+    name = named("method", spec.method)
+    updates = [dynamics.moments[0], clock.iterations(spec.every), len(dynamics.moments)]  # first, distance, number
+    if spec.row.masks == "pruned":
+        return {"method": name, "density": float(spec.density), "begin": clock.iterations(spec.begin),
+                "updates": updates}  # fmt: skip
+    found = {"method": name, "rate": float(spec.rate), "until": clock.iterations(spec.until), "updates": updates}
+    if not spec.regrow:
+        found["regrow"] = False
+    elif not spec.reset_regrown:
+        found["reset_regrown"] = False
+    return found
 
 
 def architecture(network: nn.Module, logits: Tensor | None) -> dict[str, Any]:
@@ -50,31 +101,15 @@ def architecture(network: nn.Module, logits: Tensor | None) -> dict[str, Any]:
     }
 
 
-def resolved(
-    spec: TicketSpec | SparseSpec, level: int, options: Mapping[str, Any], network: Mapping[str, Any]
-) -> dict[str, Any]:
-    """All values of a run at a level.
-
-    Args:
-        spec: of the experiment.
-        level: of pruning.
-        options: of the model, defaults included.
-        network: its `architecture`.
-    """
-    values = asdict(replace(spec, model_options=dict(options)))
-    if isinstance(spec, TicketSpec):
-        del values["prune"]["levels"]  # of the experiment, not of the run
-        if not level:
-            del values["prune"]
-    if data.is_own(spec.data.name):
-        del values["data"]["name"]
-    method = _moves(spec) if isinstance(spec, SparseSpec) else {}
-    return plain({"spec": values, **({"method": method} if method else {}), "network": network})
+def behaviour(spec: TicketSpec | SparseSpec, network: Mapping[str, Any]) -> dict[str, Any]:
+    """What the names of a spec stand for: the network (its `architecture`), and how masks move."""
+    moves = _moves(spec.topology) if isinstance(spec, SparseSpec) else {}
+    return plain({"network": network, **({"method": moves} if moves else {})})
 
 
-def _moves(spec: SparseSpec) -> dict[str, Any]:
+def _moves(spec: TopologySpec) -> dict[str, Any]:
     """How masks move; what a method's title is, or what it costs, plays no part in a run."""
-    row = spec.topology.row
+    row = spec.row
     if row.masks != "moving":
         return {}
     found = {"grow": row.grow, "redistribute": row.redistribute, "dense_momentum": row.dense_momentum}

@@ -1,22 +1,14 @@
-"""What some runs have come to do otherwise since `experiment.FORMAT`: old folders of these do not pass for new ones."""
+"""How often what a registered name stands for has changed its behaviour: a revision is part of what names a run.
 
-from torch import nn
+Whoever changes what a network, an augmentation, an optimiser, a score, an allocation, a control or a method does, so
+that the same spec gives other numbers, raises its number here (and writes the goldens anew): old runs then do not pass
+for new ones. A name that is not listed has revision 1, which is not written down.
+"""
 
-from labkit.specs.sparse import SparseSpec
-from labkit.specs.tickets import TICKET, TicketSpec
-
-
-def of_model(model: nn.Module) -> list[str]:
-    """Of the runs of a network, in words that become part of their identity; none of the kit's own."""
-    kinds = (nn.MultiheadAttention, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-    found = any(isinstance(layer, kinds) for layer in model.modules())
-    return ["attention and transposed convolutions are pruned"] if found else []
+REVISIONS: dict[tuple[str, str], int] = {}
 
 
-def of_branch(spec: TicketSpec | SparseSpec, branch: str) -> list[str]:
-    """Of the runs of a branch; none for most, whose hashes stay as they are."""
-    if isinstance(spec, TicketSpec):
-        return [] if branch == TICKET else ["new weights at each level"]
-    if spec.topology.row.looks_at("momentum") and spec.train.optimizer == "adam":
-        return ["momentum of Adam over its root mean square"]
-    return []
+def named(kind: str, name: str) -> str:
+    """A name as runs are named by it, with its revision from the second on: "rigl", later "rigl, revision 2"."""
+    revision = REVISIONS.get((kind, name), 1)
+    return name if revision == 1 else f"{name}, revision {revision}"

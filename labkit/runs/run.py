@@ -1,59 +1,325 @@
-"""What a run starts from, and a finished run as it is read from its folder."""
+"""The run: one network, trained once, as plain data: a recipe, a seed, a first step, where weights and mask come from.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Everything that the kit computes is a graph of runs. What a run is hashes to its name; what it starts from are other
+runs' ends, steps and masks, so that the graph and the order of work follow from the data alone.
+
+Weights are `Drawn`, those of another run `At` a step, or `Given` (a ticket's). A mask is `Whole`, drawn by an
+allocation (`Allocated`), `Pruned` from another run's trained weights, the `EndMask` of another run, or `Given`.
+`Controlled` stands for both: a control makes them from a mask.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
-import pandas as pd
+import torch
 from torch import Tensor
 
-from labkit.runs.folders import RunFolder
-from labkit.sparsity.masks import Masks, unpack_states
+from labkit.ground import tensor_files
+from labkit.ground.randomness import generator
+from labkit.runs.experiment import Experiment, State
+from labkit.runs.revisions import named
+from labkit.sparsity import allocation
+from labkit.sparsity import masks as mask_sets
+from labkit.sparsity.masks import Masks
+from labkit.sparsity.pruning import keep_counts, prune_global, prune_layers, surviving
+from labkit.sparsity.scores import score
+from labkit.specs.base import digest
 
-States = dict[str, Tensor]
+END = "end"
+Moment = int | str  # a step, or END
+Control = Callable[[Experiment, Masks, int, int, int], tuple[State, Masks]]  # ..., mask, seed, copy, level
+
+
+class Reader(Protocol):
+    """Gives what runs have left: canonical tensors at a step (weights) or at the end (weights and masks)."""
+
+    def weights(self, run: "Run", moment: Moment) -> State:
+        """State dict of a run at a step or at its end."""
+
+    def end_mask(self, run: "Run") -> Masks:
+        """Masks of a run at its end."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Weights drawn from the run's seed, for a purpose."""
+
+    purpose: str
+
+    def plain(self, run: "Run") -> Any:
+        """As plain values."""
+        return {"drawn": self.purpose, "init": named("init", run.experiment.spec.init)}
+
+    def make(self, run: "Run", reader: Reader) -> State:
+        """The tensors."""
+        return run.experiment.initial(run.seed, self.purpose)
+
+    def needs(self) -> Iterator[tuple["Run", Moment]]:
+        """Runs, and what of them."""
+        yield from ()
+
+
+@dataclass(frozen=True)
+class At:
+    """Weights of another run at a step, or at its end."""
+
+    run: "Run"
+    moment: Moment
+
+    def plain(self, run: "Run") -> Any:
+        """As plain values."""
+        return {"of": self.run.hash, "at": self.moment}
+
+    def make(self, run: "Run", reader: Reader) -> State:
+        """The tensors."""
+        return reader.weights(self.run, self.moment)
+
+    def needs(self) -> Iterator[tuple["Run", Moment]]:
+        """Runs, and what of them."""
+        yield self.run, self.moment
+
+
+@dataclass(frozen=True)
+class Given:
+    """Weights, or a mask, that somebody brings: known by what is in them."""
+
+    tensors: Mapping[str, Tensor] = field(compare=False, repr=False)
+    digest: str
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Given":
+        """From tensors."""
+        return cls(tensors, tensor_files.digest(tensors)[:16])
+
+    def plain(self, run: "Run") -> Any:
+        """As plain values."""
+        return {"given": self.digest}
+
+    def make(self, run: "Run", reader: Reader) -> dict[str, Tensor]:
+        """The tensors."""
+        return {name: tensor.clone() for name, tensor in self.tensors.items()}
+
+    def needs(self) -> Iterator[tuple["Run", Moment]]:
+        """Runs, and what of them."""
+        yield from ()
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Every weight that can be pruned is kept."""
+
+    def plain(self, run: "Run") -> Any:
+        """As plain values."""
+        return "whole"
+
+    def make(self, run: "Run", reader: Reader) -> Masks:
+        """The masks."""
+        return {name: torch.ones(shape, dtype=torch.bool) for name, shape in run.experiment.shapes.items()}
+
+    def needs(self) -> Iterator[tuple["Run", Moment]]:
+        """Runs, and what of them."""
+        yield from ()
+
+
+@dataclass(frozen=True)
+class Allocated:
+    """A mask drawn from the run's seed, with so many weights in each layer."""
+
+    counts: tuple[tuple[str, int], ...]
+
+    def plain(self, run: "Run") -> Any:
+        """As plain values."""
+        return {"drawn": dict(self.counts)}
+
+    def make(self, run: "Run", reader: Reader) -> Masks:
+        """The masks."""
+        return allocation.draw(run.experiment.shapes, dict(self.counts), generator(run.seed, "masks"))
+
+    def needs(self) -> Iterator[tuple["Run", Moment]]:
+        """Runs, and what of them."""
+        yield from ()
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The mask that pruning leaves of a trained network: the best of its mask's survivors, at a level."""
+
+    trained: "Run"
+    level: int
+
+    def plain(self, run: "Run") -> Any:
+        """As plain values: rates are of each layer, so that what means the same is written the same."""
+        of, rates = self.trained.experiment, {k: float(v) for k, v in self.trained.experiment.rates.items()}
+        prune = of.spec.prune
+        by: Any = rates
+        if prune.scope == "global":
+            by = {"rate": float(prune.rate), "pool": [name for name in of.prunable if rates[name] > 0]}
+        return {"pruned": self.trained.hash, "round": self.level, "score": named("score", prune.score), "by": by}
+
+    def make(self, run: "Run", reader: Reader) -> Masks:
+        """The masks."""
+        return prune(self.trained.experiment, reader.end_mask(self.trained),
+                     reader.weights(self.trained, END), self.trained.seed, self.level)  # fmt: skip
+
+    def needs(self) -> Iterator[tuple["Run", Moment]]:
+        """Runs, and what of them."""
+        yield self.trained, END
+
+
+@dataclass(frozen=True)
+class EndMask:
+    """The mask that another run ends with."""
+
+    run: "Run"
+
+    def plain(self, run: "Run") -> Any:
+        """As plain values."""
+        return {"end of": self.run.hash}
+
+    def make(self, run: "Run", reader: Reader) -> Masks:
+        """The masks."""
+        found = reader.end_mask(self.run)
+        return {name: found[name] for name in run.experiment.prunable if name in found}
+
+    def needs(self) -> Iterator[tuple["Run", Moment]]:
+        """Runs, and what of them."""
+        yield self.run, END
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """Weights and mask that a control makes from a ticket's mask: it waits for that mask, not for the ticket."""
+
+    name: str
+    control: Control = field(compare=False, repr=False)
+    level: int
+    copy: int
+    mask: "Mask"
+
+    def plain(self, run: "Run") -> Any:
+        """As plain values."""
+        return {"control": named("control", self.name), "level": self.level, "copy": self.copy,
+                "init": named("init", run.experiment.spec.init), "mask": self.mask.plain(run)}  # fmt: skip
+
+    def make(self, run: "Run", reader: Reader) -> tuple[State, Masks]:
+        """The tensors and the masks."""
+        given = self.mask.make(run, reader)
+        found = self.control(run.experiment, dict(given), run.seed, self.copy, self.level)
+        _check_control(self.name, found, given)
+        return found
+
+    def needs(self) -> Iterator[tuple["Run", Moment]]:
+        """Runs, and what of them."""
+        yield from self.mask.needs()
+
+
+Weights = Drawn | At | Given
+Mask = Whole | Allocated | Pruned | EndMask | Given
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run starts: stacked states and masks, and the seed and copy of each replicate."""
+    """Weights and a mask, each from a place of its own; weights that the mask leaves out are zero."""
 
-    states: Mapping[str, Tensor]
-    masks: Mapping[str, Tensor]
-    replicates: Sequence[tuple[int, int]]
+    weights: Weights
+    mask: Mask
+
+    def plain(self, run: "Run") -> Any:
+        """As plain values."""
+        return {"weights": self.weights.plain(run), "mask": self.mask.plain(run)}
+
+    def make(self, run: "Run", reader: Reader) -> tuple[State, Masks]:
+        """The tensors and the masks."""
+        return self.weights.make(run, reader), self.mask.make(run, reader)
+
+    def needs(self) -> Iterator[tuple["Run", Moment]]:
+        """Runs, and what of them."""
+        yield from self.weights.needs()
+        yield from self.mask.needs()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run, read from its folder."""
+    """One network, trained once.
 
-    folder: RunFolder
-    branch: str
-    level: int
+    Attributes:
+        experiment: how it trains.
+        seed: batches, and all that the network draws, come from it.
+        start: where weights and mask come from.
+        first: the first step of training; schedules and data order begin there too.
+    """
+
+    experiment: Experiment
+    seed: int
+    start: Start | Controlled
+    first: int = 0
 
     @cached_property
-    def result(self) -> dict[str, Any]:
-        """Replicates with their density and divergence, iterations, seconds, hardware."""
-        return self.folder.result()
+    def identity(self) -> dict[str, Any]:
+        """What determines its trajectory, as plain values; other runs are named by their hashes."""
+        return {"recipe": self.experiment.recipe, "seed": self.seed, "first": self.first,
+                "start": self.start.plain(self)}  # fmt: skip
+
+    @cached_property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that name it."""
+        return digest(self.identity)
+
+    def __post_init__(self) -> None:
+        self.hash  # noqa: B018  # now, while those of its sources are known: chains may be long
 
     @property
-    def seeds(self) -> list[int]:
-        """The seed of each replicate, by position."""
-        return [replicate["seed"] for replicate in self.result["replicates"]]
+    def steps(self) -> int:
+        """That it trains."""
+        return self.experiment.iterations - self.first
+
+    @cached_property
+    def needs(self) -> list[tuple["Run", Moment]]:
+        """Runs that it starts from, and what of them: a step, or the end."""
+        found = {(run.hash, moment): (run, moment) for run, moment in self.start.needs()}
+        return list(found.values())
 
     @property
-    def alive(self) -> list[int]:
-        """Positions of the replicates that did not diverge."""
-        return [n for n, replicate in enumerate(self.result["replicates"]) if replicate["diverged_at"] is None]
+    def behaviour(self) -> dict[str, Any]:
+        """What its names stand for (see `identity.behaviour`); what it makes of examples, if its weights are drawn."""
+        found = self.experiment.behaviour
+        if isinstance(self.start, Start) and isinstance(self.start.weights, Drawn):
+            return found
+        return found | {"network": {k: v for k, v in found["network"].items() if k != "logits"}}
 
-    def start(self) -> tuple[States, Masks]:
-        """Stacked states and masks that the run started from."""
-        return unpack_states(self.folder.read_tensors("ticket"))
+    def make_start(self, reader: Reader) -> tuple[State, Masks]:
+        """State dict and masks that it starts from; weights outside the mask are zero."""
+        state, masks = self.start.make(self, reader)
+        mask_sets.apply(masks, state)
+        return state, masks
 
-    def final(self) -> tuple[States, Masks]:
-        """Stacked states and masks after training."""
-        return unpack_states(self.folder.read_tensors("final"))
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and self.hash == other.hash
 
-    def metrics(self) -> pd.DataFrame:
-        """One row an evaluation: branch, level, percent_remaining, seed, copy, iteration, losses, accuracies."""
-        return self.folder.metrics().assign(branch=self.branch, level=self.level)
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __repr__(self) -> str:
+        return f"Run({self.hash}: {self.experiment.spec.model}, seed {self.seed}, from step {self.first})"
+
+
+def prune(experiment: Experiment, masks: Masks, state: State, seed: int, level: int) -> Masks:
+    """The mask of a network at a level, from its last mask and its trained weights, by the rates of the spec."""
+    spec, at, evidence = experiment.spec.prune, experiment.rates, experiment.evidence(state, seed, level)
+    pool = [name for name in experiment.prunable if at[name] > 0]
+    scores = score(spec.score, replace(evidence, weights={name: evidence.weights[name] for name in pool}))
+    if spec.scope == "layer":
+        return prune_layers(masks, scores, keep_counts({name: experiment.sizes[name] for name in pool}, at, level))
+    return prune_global(masks, scores, surviving(sum(experiment.sizes[name] for name in pool), spec.rate, level))
+
+
+def _check_control(name: str, found: object, masks: Masks) -> None:
+    whole = isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, Mapping) for part in found)
+    if not whole or found[1].keys() != masks.keys():  # type: ignore[index]
+        raise ValueError(f"control {name!r} must give (weights, masks), with a mask for each layer that has one")
+    for layer, mask in masks.items():
+        theirs = found[1][layer]  # type: ignore[index]
+        if not isinstance(theirs, Tensor) or theirs.dtype != torch.bool or theirs.shape != mask.shape:
+            raise ValueError(f"control {name!r}: the mask of {layer} must be bool of shape {tuple(mask.shape)}")

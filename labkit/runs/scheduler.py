@@ -1,65 +1,324 @@
-"""Runs computed one after another: those that are not done yet, with their cost told first."""
+"""Runs that are asked for, and those that they start from: what is missing is computed, in an order that follows.
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+One plan for a call, with its cost told before the first step and one line of progress. Networks go side by side; those
+whose dependants have the longest way to go come first. A run that another process holds is left to it; where nothing
+else is to be done, one waits. A network that diverges stops those alone that start from its end.
+"""
+
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
 
 from labkit.ground.interrupts import Stopped, terminated_as_interrupted
 from labkit.ground.lists import listed
 from labkit.ground.names import whole
 from labkit.ground.progress import Progress
-from labkit.runs.computing import compute, tell_divergence
 from labkit.runs.cost import estimate
-from labkit.runs.experiment import Experiment
-from labkit.runs.run import Run, Start
+from labkit.runs.networks import Labelled
+from labkit.runs.run import END, Moment, Run
+from labkit.runs.store import Store, tell_of_old
+from labkit.runs.task import Task, lacking
+from labkit.specs.base import digest
+from labkit.training.crew import Job, kernel_threads, side_by_side
+from labkit.training.engines.stepping import Stepping
+
+POLL_SECONDS = 0.5  # between looks at a run that another process holds
 
 
-def compute_all(
-    experiment: Experiment, runs: Mapping[int, Run], start: Callable[[int], Start], begin: Callable[[int], int],
-    title: str,
-) -> None:  # fmt: skip
-    """Compute the runs that are not done, level by level, with their cost told first and one line of progress.
+@dataclass
+class _Planned:
+    """A run that must be computed, or replayed."""
+
+    run: Run
+    moments: set[Moment]  # that others take from it
+    replayed: int | None
+    children: list["_Planned"] = field(default_factory=list)
+    waits: set[str] = field(default_factory=set)  # for these runs
+    task: Task | None = None
+    after: int = 0  # steps on the longest way from its end
+    looked: float = 0.0  # when another process was last found to hold it
+    blocked: str = ""
+
+    @property
+    def steps(self) -> int:
+        return self.task.left if self.task else (self.replayed or self.run.experiment.iterations) - self.run.first
+
+    @property
+    def rest(self) -> int:
+        """Steps on the longest way from here to an end."""
+        return self.steps + self.after
+
+
+class Plan:
+    """What of some runs, and of those that they start from, is still to be computed.
 
     Args:
-        experiment: whose runs they are.
-        runs: by level.
-        start: level -> where its run starts; called when its turn comes.
-        begin: level -> the first step of its training.
-        title: what progress is called.
+        wanted: runs with their labels.
+        store: where runs lie.
 
     Raises:
-        ValueError: if one was computed, or begun, with other values (see `RunFolder.agree`); before any training.
+        ValueError: if a run was computed by what has changed since, or what it started from is not what is there now.
+    """
+
+    def __init__(self, wanted: Sequence[Labelled], store: Store):
+        self.store, self.labels = store, {member.run.hash: member for member in wanted}
+        self.planned: dict[str, _Planned] = {}
+        self.diverged: dict[str, int] = {}  # finished runs, and where
+        self._asked: dict[str, set[Moment]] = {}
+        for member in wanted:
+            self._ask(member.run, END)
+        for planned in self.planned.values():
+            for source in {source for source, _ in planned.run.needs}:
+                if source.hash in self.planned:
+                    self.planned[source.hash].children.append(planned)
+                    planned.waits.add(source.hash)
+        for planned in reversed(self._in_order()):
+            planned.after = max((child.rest for child in planned.children), default=0)
+        self._block()
+
+    def _in_order(self) -> list[_Planned]:
+        """What is planned, each after what it waits for."""
+        found = [planned for planned in self.planned.values() if not planned.waits]
+        left = {planned.run.hash: len(planned.waits) for planned in self.planned.values()}
+        for planned in found:  # grows
+            for child in planned.children:
+                left[child.run.hash] -= 1
+                if not left[child.run.hash]:
+                    found.append(child)
+        return found
+
+    def _ask(self, run: Run, moment: Moment) -> None:
+        asked = self._asked.setdefault(run.hash, set())
+        if moment in asked:
+            return
+        asked.add(moment)
+        train, replayed = lacking(run, self.store, asked)
+        if not train:
+            self._check_sources(run)
+        if not train and replayed is None:
+            return
+        if run.hash in self.planned:
+            self.planned[run.hash].moments, self.planned[run.hash].replayed = asked, replayed
+            return
+        self.planned[run.hash] = _Planned(run, asked, replayed)
+        for source, at in run.needs:
+            self._ask(source, at)
+
+    def _check_sources(self, run: Run) -> None:
+        """See that what a finished run started from is what is there now; note where it diverged."""
+        about = self.store.folder(run).about()
+        if about is None:
+            return
+        if about["result"]["diverged_at"] is not None:
+            self.diverged[run.hash] = about["result"]["diverged_at"]
+        for source, at in run.needs:
+            recorded = about["sources"].get(f"{source.hash}@{at}")
+            try:
+                found = self.store.content(source, at)
+            except (FileNotFoundError, ValueError):
+                continue  # gone or damaged: it is not needed, or computed again
+            if recorded != found:
+                raise ValueError(
+                    f"{self.store.folder(run).path} started from {self.store.folder(source).path} ({at}), which was "
+                    "computed again since and came out otherwise. Delete the first to compute it from what is there now"
+                )
+
+    def _block(self) -> None:
+        """Leave out what can never start, as its source has diverged."""
+        for planned in self.planned.values():
+            for source, at in planned.run.needs:
+                step = self.diverged.get(source.hash)
+                if step is not None and (at == END or int(at) > step):
+                    self.stop(planned, source)
+
+    def stop(self, planned: _Planned, source: Run) -> None:
+        """It and all that start from its end cannot be computed."""
+        reason, stopped = f"{self.name(source)} diverged", [planned]
+        for one in stopped:  # grows
+            one.blocked = reason
+            stopped += [child for child in one.children if not child.blocked
+                        and any(run == one.run and at == END for run, at in child.run.needs)]  # fmt: skip
+
+    def name(self, run: Run) -> str:
+        """How messages call a run."""
+        return self.labels[run.hash].label if run.hash in self.labels else repr(run)
+
+    @property
+    def left(self) -> list[_Planned]:
+        """What is to be done."""
+        return [p for p in self.planned.values() if not p.blocked and not (p.task and p.task.done)]
+
+
+class _Work:
+    """A plan being carried out: hands jobs to the crew."""
+
+    def __init__(self, plan: Plan, progress: Progress):
+        self.plan, self.progress, self.cores = plan, progress, torch.get_num_threads()
+        self.engines: dict[str, Stepping] = {}
+        self.active: list[_Planned] = []
+        self.total = sum(planned.steps for planned in plan.left)
+        self._slots = 0
+        self._waiting_told = False
+
+    def engine(self, run: Run) -> Stepping:
+        key = digest(run.experiment.recipe)
+        if key not in self.engines:
+            self.engines[key] = run.experiment.engine()
+        return self.engines[key]
+
+    def most(self) -> int:
+        """Networks that can be worked on at once."""
+        engines = [self.engine(planned.run) for planned in self.plan.left]
+        sizes = [1 if e.alone else max(1, self.cores // kernel_threads(e, self.cores)) for e in engines]
+        return min(max(sizes), len(engines))
+
+    def jobs(self, busy: frozenset[Job]) -> list[Job]:
+        """What can be worked on, the longest way first."""
+        while True:
+            self._collect()
+            left = self.plan.left
+            self._admit(left)
+            found = [p for p in self.active if p.task and not p.task.done]
+            if found or busy or not left:
+                return [p.task for p in sorted(found, key=lambda p: -p.rest) if p.task]
+            self._wait()
+
+    def _admit(self, left: Sequence[_Planned]) -> None:
+        waiting = [p for p in left if p not in self.active and not p.waits]
+        for planned in sorted(waiting, key=lambda p: -p.rest):
+            engine = self.engine(planned.run)
+            threads = kernel_threads(engine, self.cores)
+            at_once = 1 if engine.alone else max(1, self.cores // threads)
+            few = at_once > 1 and len(self.active) + len(waiting) <= 2 * at_once
+            if len(self.active) >= at_once and not few:
+                continue
+            if time.monotonic() - planned.looked < POLL_SECONDS:
+                continue
+            self._take(planned, engine, threads)
+
+    def _take(self, planned: _Planned, engine: Stepping, threads: int) -> None:
+        folder = self.plan.store.folder(planned.run)
+        if not folder.lock():
+            planned.looked = time.monotonic()
+            return
+        train, replayed = lacking(planned.run, self.plan.store, planned.moments)
+        planned.replayed = replayed
+        snapshots = {int(m) for m in planned.moments if m != END and not folder.has_snapshot(int(m))}
+        points = planned.run.experiment.points(planned.run.first)
+        planned.task = Task(planned.run, folder, self.plan.store, engine, self._slots, threads,
+                            snapshots=snapshots, points=points, replayed=replayed)  # fmt: skip
+        self._slots += 1
+        self.active.append(planned)
+        if not train and replayed is None:  # another process has computed it meanwhile
+            planned.task.leave()
+
+    def _collect(self) -> None:
+        """Of what has ended: tell what there is to tell, and let others start."""
+        for planned in [p for p in self.active if p.task and p.task.done]:
+            self.active.remove(planned)
+            task = planned.task
+            assert task is not None
+            if task.told:
+                warnings.warn(task.told, stacklevel=6)
+            if task.diverged_at >= 0:
+                self.plan.diverged[planned.run.hash] = task.diverged_at
+                tell_divergence(self.plan.name(planned.run), task.diverged_at, planned.run)
+            for child in planned.children:
+                child.waits.discard(planned.run.hash)
+                for source, at in child.run.needs:
+                    if source == planned.run and task.diverged_at >= 0 and (at == END or int(at) > task.diverged_at):
+                        self.plan.stop(child, source)
+
+    def _wait(self) -> None:
+        """Nothing can be worked on here: another process holds what comes next."""
+        if not self._waiting_told:
+            self._waiting_told = True
+            self.progress.say("what comes next is being computed by another process; waiting for it")
+        time.sleep(POLL_SECONDS)
+
+    def told(self) -> None:
+        """Show progress."""
+        left = self.plan.left
+        self.progress(self.total - sum(planned.steps for planned in left), self.note(left))
+
+    def note(self, left: Sequence[_Planned]) -> str:
+        """How far it is, in words: the lowest level that is being worked on."""
+        levels = [self.plan.labels[p.run.hash].level for p in left if p.run.hash in self.plan.labels]
+        highest = max((member.level for member in self.plan.labels.values()), default=0)
+        return f"level {min(levels)} of {highest}" if levels and highest else ""
+
+    def save(self) -> None:
+        """Keep what is on its way, and give it back."""
+        for planned in self.active:
+            if planned.task and not planned.task.done:
+                planned.task.save()
+                planned.task.folder.unlock()
+
+
+def compute(wanted: Sequence[Labelled], title: str, root: Path | None = None) -> dict[str, str]:
+    """Compute the runs that are not done, and what they start from: their cost told first, and one line of progress.
+
+    Args:
+        wanted: runs with their labels.
+        title: what progress is called.
+        root: folder of the runs; default `labkit.runs.store.runs_folder()`.
+
+    Returns:
+        hash -> why it could not be computed: the network that it would have started from has diverged.
+
+    Raises:
+        ValueError: if one was computed, or begun, by what has changed since; before any training.
+        OSError: if a folder cannot be written.
         Stopped: by Ctrl-C or the Stop button, when what is trained has been saved; after SIGTERM the process ends.
     """
-    for run in runs.values():
-        run.folder.agree()
-    todo = {level: run for level, run in runs.items() if not run.folder.done()}
-    for level in runs.keys() - todo.keys():
-        tell_divergence(experiment, runs[level])
-    if not todo:
-        return
-    for run in todo.values():
-        run.folder.prepare()
-    level = first = next(iter(todo))
-    identity = todo[first].folder.identity
-    networks = len(identity["seeds"]) * identity["copies"]
-    steps = {level: (experiment.iterations - begin(level)) * networks for level in todo}
-    progress = Progress(title, sum(steps.values()))
-    trained = 0
+    store = Store(root)
+    tell_of_old(store.root)
+    plan = Plan(wanted, store)
+    for run_hash, step in plan.diverged.items():
+        if run_hash in plan.labels:
+            member = plan.labels[run_hash]
+            tell_divergence(member.label, step, member.run)
+    if plan.left:
+        _carry_out(plan, title)
+    return {run_hash: planned.blocked for run_hash, planned in plan.planned.items() if planned.blocked}
+
+
+def _carry_out(plan: Plan, title: str) -> None:
+    for planned in plan.left:
+        plan.store.folder(planned.run).prepare()
+        plan.store.folder(planned.run).checkpoint()  # one that does not agree is said now
     with terminated_as_interrupted():
+        progress = Progress(title, 1)
+        work = _Work(plan, progress)
+        progress.total = work.total
         try:
-            progress.say(estimate(experiment, start(first), list(todo.values()), experiment.rewind))
-            for level, run in todo.items():
-                trained += steps[level]
-                told = partial(_show, progress, level, trained)
-                compute(experiment, run, partial(start, level), begin(level), told)
-        except KeyboardInterrupt:
-            where = f" at level {level} of {max(runs)}" if max(runs) else ""
-            raise Stopped(f"stopped{where}; run again to go on") from None
+            progress.say(estimate([(planned.run, planned.steps) for planned in plan.left]))
+            side_by_side(work.jobs, work.most(), work.told)
+        except (KeyboardInterrupt, SystemExit) as error:
+            work.save()
+            if isinstance(error, SystemExit):
+                raise
+            note = work.note(plan.left)
+            raise Stopped(f"stopped{f' at {note}' if note else ''}; run again to go on") from None
+        except BaseException:
+            with suppress(OSError):  # such as a full disk, which is what is raised
+                work.save()
+            raise
     progress.close()
 
 
-def _show(progress: Progress, level: int, end: int, left: int) -> None:
-    progress(end - left, f"level {level}")
+def tell_divergence(label: str, step: int, run: Run) -> None:
+    """Warn of a network that diverged."""
+    warnings.warn(
+        f"{label} stopped at step {step}: its loss was not finite. The others go on without it; try a smaller learning "
+        f"rate than {run.experiment.spec.train.lr:g}.",
+        stacklevel=6,
+    )
 
 
 def checked_seeds(seeds: Iterable[int]) -> list[int]:

@@ -176,7 +176,7 @@ def moved(tickets: Runs, level: int) -> pd.Series:
         ValueError: if there is no such level.
     """
     found = {}
-    for seed in tickets.runs[0].seeds:
+    for seed in tickets.runs[level].seeds:
         ticket, dense = tickets.ticket(seed, level), tickets.ticket(seed, 0)
         start = torch.cat([dense.weights[name][mask] for name, mask in ticket.mask.items()])
         now = torch.cat([ticket.weights[name][mask] for name, mask in ticket.mask.items()])

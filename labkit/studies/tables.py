@@ -12,7 +12,6 @@ from pathlib import Path
 
 from labkit.ground.names import choose, fraction
 from labkit.runs.experiment import Experiment
-from labkit.runs.run import Run
 from labkit.sparsity.methods import METHODS
 from labkit.specs.sparse import SparseSpec
 from labkit.studies.sparse_training import SparseRun, longer, small_dense, train_sparse
@@ -126,11 +125,6 @@ class Study:
     base: SparseSpec
     rows: Mapping[Row, SparseRun]
 
-    @property
-    def runs(self) -> dict[int, Run]:
-        """The runs behind the rows, for `results.write`."""
-        return {number: run.run for number, run in enumerate(self.rows.values())}
-
     @cached_property
     def experiment(self) -> Experiment:
         """The dense experiment that all are measured by."""
@@ -152,11 +146,8 @@ def train(
         seeds: the same for each row, so that rows can be compared seed by seed.
         root: folder of the runs.
     """
-    seeds, done = list(seeds), {}
-    for row in rows:
-        given = None
-        if row.method == LOTTERY:
-            pruning = Row(PRUNING, "", row.density)
-            given = train_sparse(spec(base, pruning, prune_begin, prune_warmup), seeds, root=root)
-        done[row] = train_sparse(spec(base, row, prune_begin, prune_warmup), seeds, masks_of=given, root=root)
-    return Study(base, done)
+    rows = list(dict.fromkeys(rows))
+    pruning = {row: Row(PRUNING, "", row.density) for row in rows if row.method == LOTTERY}
+    specs = {row: spec(base, row, prune_begin, prune_warmup) for row in [*rows, *pruning.values()]}
+    done = train_sparse(specs, seeds, masks_of=pruning, root=root)
+    return Study(base, {row: done[row] for row in rows})

@@ -1,39 +1,49 @@
 """Winning tickets: iterative magnitude pruning with rewinding, and the controls that branch off it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar, overload
 
 import pandas as pd
-import torch
-from torch import Tensor
 
+from labkit import __version__
 from labkit.ground.lists import listed
 from labkit.ground.names import choose, shown, whole
 from labkit.ground.randomness import generator
-from labkit.runs.experiment import Experiment
+from labkit.runs.experiment import Experiment, State
+from labkit.runs.networks import Labelled, Networks, start_of
 from labkit.runs.own_code import code_digest
-from labkit.runs.run import Run, Start, States
-from labkit.runs.scheduler import checked_seeds, compute_all
+from labkit.runs.run import At, Control, Controlled, Drawn, Pruned, Run, Start, Whole
+from labkit.runs.scheduler import checked_seeds, compute
 from labkit.runs.ticket_files import Ticket
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
-from labkit.sparsity.pruning import keep_counts, prune_global, prune_layers, surviving
-from labkit.sparsity.scores import Evidence, score
 from labkit.specs.base import nested
 from labkit.specs.tickets import TICKET, TicketSpec
 
 MOST_PER_SEED = 1000
 TITLES = {TICKET: "tickets", "random_reinit": "random reinits", "random_sparse": "random sparse networks"}
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Finished runs of one branch, by level of pruning: the tickets themselves, or a control that branches off them."""
+    """Finished runs of one branch, by level of pruning: the tickets themselves, or a control that branches off them.
+
+    Attributes:
+        branch: "ticket", or the name of the control.
+        runs: the networks of each level.
+        experiment: the checked spec.
+        tickets: (seed, level) -> the run of the ticket there, whether or not it could be computed.
+        root: the folder of all runs.
+    """
 
     branch: str
-    runs: Mapping[int, Run]
+    runs: Mapping[int, Networks]
     experiment: Experiment
+    tickets: Mapping[tuple[int, int], Run]
+    root: Path | None = None
 
     @property
     def levels(self) -> list[int]:
@@ -42,12 +52,12 @@ class Runs:
 
     @property
     def seconds(self) -> float:
-        """Wall time that training these runs took, whenever that was."""
-        return sum(run.result["seconds"] for run in self.runs.values())
+        """Time that training these networks took, whenever that was, one after another."""
+        return sum(networks.seconds for networks in self.runs.values())
 
     def metrics(self) -> pd.DataFrame:
-        """All evaluations of all runs; see `Run.metrics`."""
-        return pd.concat([run.metrics() for run in self.runs.values()], ignore_index=True)
+        """All evaluations of all runs; see `Networks.metrics`."""
+        return pd.concat([networks.metrics() for networks in self.runs.values()], ignore_index=True)
 
     def ticket(self, seed: int, level: int, copy: int = 0) -> Ticket:
         """The network of a seed at a level as it was before training: weights to start from, mask, provenance.
@@ -55,122 +65,130 @@ class Runs:
         Raises:
             ValueError: if there is no such level or seed.
         """
-        run = self.runs[int(choose("level", str(level), map(str, self.runs)))]
-        pairs = [f"{replicate['seed']}/{replicate['copy']}" for replicate in run.result["replicates"]]
-        index = pairs.index(choose("seed/copy", f"{seed}/{copy}", pairs))
-        states, masks = run.start()
+        networks = self.runs[int(choose("level", str(level), map(str, self.runs)))]
+        pairs = {f"{member.run.seed}/{member.copy}": member for member in networks.members}
+        member = pairs[choose("seed/copy", f"{seed}/{copy}", pairs)]
+        weights, mask = start_of(member.run, networks.store)
+        spec = self.experiment.spec
         about = {
-            "model": self.experiment.spec.model, "data": self.experiment.spec.data.name, "branch": self.branch,
-            "level": level, "seed": seed, "copy": copy, "rewind_step": run.result["begin"],
-            "spec": run.result["spec"], "run": run.folder.hash, "labkit": run.result["labkit"],
+            "model": spec.model, "data": spec.data.name, "branch": self.branch,
+            "level": level, "seed": seed, "copy": copy, "rewind_step": member.run.first,
+            "spec": asdict(replace(spec, model_options=self.experiment.all_options)),
+            "run": member.run.hash, "labkit": __version__,
         }  # fmt: skip
-        return Ticket(
-            {name: s[index] for name, s in states.items()}, {name: m[index] for name, m in masks.items()}, about
-        )
+        return Ticket(weights, mask, about)
 
     def __repr__(self) -> str:
-        seeds = sorted({seed for run in self.runs.values() for seed in run.seeds})
+        seeds = sorted({seed for networks in self.runs.values() for seed in networks.seeds})
         return f"Runs({self.branch}: levels {self.levels}, seeds {seeds})"
 
     def _repr_html_(self) -> str:
         rows = [
-            {
-                "level": level, "weights left, %": 100 * run.result["replicates"][0]["density"],
-                "networks": len(run.result["replicates"]), "seconds": run.result["seconds"], "run": run.folder.hash,
-            }
-            for level, run in self.runs.items()
+            {"level": level, "weights left, %": 100 * networks.results[0]["density"],
+             "networks": len(networks.members), "seconds": networks.seconds}
+            for level, networks in self.runs.items()
         ]  # fmt: skip
         return f"<b>{self.branch}</b>" + pd.DataFrame(rows).to_html(index=False, float_format="{:.2f}".format, border=0)
 
 
-def find_tickets(spec: TicketSpec, seeds: Iterable[int], *, root: Path | None = None) -> Runs:
+@overload
+def find_tickets(spec: TicketSpec, seeds: Iterable[int], *, root: Path | None = None) -> Runs: ...
+@overload
+def find_tickets(spec: Mapping[K, TicketSpec], seeds: Iterable[int], *, root: Path | None = None) -> dict[K, Runs]: ...
+def find_tickets(
+    spec: TicketSpec | Mapping[K, TicketSpec], seeds: Iterable[int], *, root: Path | None = None
+) -> Runs | dict[K, Runs]:
     """Find winning tickets by magnitude pruning with rewinding (Frankle & Carbin 2019, section 1; 2020 for rewinding).
 
     For each seed: initialise, train to the end, keep the best-scored share of the surviving weights of each layer (or
     of all layers), set the survivors back to their values at step `spec.rewind`, train again; `spec.prune.levels`
-    times. All seeds train as one population. Finished levels are read from the run folder, a broken one is resumed.
+    times. Finished networks are read from the run folder, broken ones are resumed.
 
     Args:
-        spec: the experiment.
+        spec: the experiment; or a mapping of several, which are computed by one plan and share what they can.
         seeds: one a network.
-        root: folder of the runs; default `labkit.runs.folders.runs_folder()`.
+        root: folder of the runs; default `labkit.runs.store.runs_folder()`.
+
+    Returns:
+        The tickets; of a mapping, a dict with its keys.
 
     Raises:
         ValueError: for a spec or seeds that cannot run, before any training.
         OSError: if the run folder cannot be written.
         RuntimeError: if every network diverged.
     """
-    spec, seeds = nested("spec", spec, kind=TicketSpec), checked_seeds(seeds)
+    seeds = checked_seeds(seeds)
+    if isinstance(spec, Mapping) and spec and all(isinstance(one, TicketSpec) for one in spec.values()):
+        return _found({key: _search(one, root) for key, one in spec.items()}, seeds, root)
+    return _found({"": _search(spec, root)}, seeds, root)[""]
+
+
+def _search(spec: object, root: Path | None) -> Experiment:
+    spec = nested("spec", spec, kind=TicketSpec)
     if spec.prune.levels is None:
         raise ValueError(
             "prune.levels is None: say how many rounds to prune, such as prune=PruneSpec(levels=7); 0 trains the dense "
             "network alone"
         )
-    experiment = Experiment(spec, root)
-    levels = range(spec.prune.levels + 1)
-    runs = {level: Run(experiment.folder(level, TICKET, seeds), TICKET, level) for level in levels}
-    dense = [(seed, 0) for seed in seeds]
-
-    def start(level: int) -> Start:
-        if level == 0:
-            states = experiment.initial(dense, "init")
-            return Start(states, mask_sets.ones(states, experiment.prunable), dense)
-        parent = runs[level - 1 if spec.prune.iterative else 0]
-        return _next_ticket(experiment, runs[0], parent, level)
-
-    def begin(level: int) -> int:
-        return experiment.rewind if level else 0
-
-    compute_all(experiment, runs, start, begin, TITLES[TICKET])
-    return Runs(TICKET, runs, experiment)
+    return Experiment(spec, root)
 
 
-def _next_ticket(experiment: Experiment, root: Run, parent: Run, level: int) -> Start:
-    trained, old = parent.final()
-    alive = _alive(parent)
-    rewound = root.folder.read_tensors("rewind") if experiment.rewind else root.start()[0]
-    replicates = [(parent.seeds[n], 0) for n in alive]
-    positions = [root.seeds.index(seed) for seed, _ in replicates]
-    states = {name: state[positions] for name, state in rewound.items()}
-    pruned = [
-        prune(experiment, _one(old, n), experiment.evidence(_one(trained, n), seed, level), level)
-        for n, (seed, _) in zip(alive, replicates, strict=True)
-    ]
-    masks = {name: torch.stack([mask[name] for mask in pruned]) for name in old}
-    mask_sets.apply(masks, states)
-    return Start(states, masks, replicates)
+def _found(searches: Mapping[K, Experiment], seeds: list[int], root: Path | None) -> dict[K, Runs]:
+    runs = {key: ticket_runs(experiment, seeds) for key, experiment in searches.items()}
+    members = {key: [Labelled(run, TICKET, level) for (_, level), run in found.items()] for key, found in runs.items()}
+    blocked = compute([member for found in members.values() for member in found], TITLES[TICKET], root)
+    return {
+        key: Runs(TICKET, _by_level(members[key], blocked, root), experiment, runs[key], root)
+        for key, experiment in searches.items()
+    }
 
 
-def prune(experiment: Experiment, masks: Masks, evidence: Evidence, level: int) -> Masks:
-    """The mask of one network at a level, from its last mask and its trained weights, by the rates of the spec."""
-    spec, at = experiment.spec.prune, experiment.rates
-    pool = [name for name in experiment.prunable if at[name] > 0]
-    scores = score(spec.score, replace(evidence, weights={name: evidence.weights[name] for name in pool}))
-    if spec.scope == "layer":
-        return prune_layers(masks, scores, keep_counts({name: experiment.sizes[name] for name in pool}, at, level))
-    return prune_global(masks, scores, surviving(sum(experiment.sizes[name] for name in pool), spec.rate, level))
+def ticket_runs(experiment: Experiment, seeds: Iterable[int]) -> dict[tuple[int, int], Run]:
+    """The runs of a search, as plain data: (seed, level) -> run, level by level."""
+    prune, found = experiment.spec.prune, {}
+    for level in range(prune.levels + 1):
+        for seed in seeds:
+            if not level:
+                found[seed, 0] = Run(experiment, seed, Start(Drawn("init/0"), Whole()))
+                continue
+            dense, parent = found[seed, 0], found[seed, level - 1 if prune.iterative else 0]
+            start = Start(At(dense, experiment.rewind), Pruned(parent, level))
+            found[seed, level] = Run(experiment, seed, start, first=experiment.rewind)
+    return found
 
 
-def random_reinit(experiment: Experiment, masks: Masks, replicates: Sequence[tuple[int, int]], level: int) -> Start:
+def _by_level(members: Iterable[Labelled], blocked: Mapping[str, str], root: Path | None) -> dict[int, Networks]:
+    """Networks by level, without those that could not start.
+
+    Raises:
+        RuntimeError: if at a level there is none.
+    """
+    levels: dict[int, list[Labelled]] = {}
+    for member in members:
+        levels.setdefault(member.level, []).append(member)
+    found = {}
+    for level, all_of_it in levels.items():
+        started = [member for member in all_of_it if member.run.hash not in blocked]
+        if not started:
+            raise RuntimeError(
+                f"every network of {all_of_it[0].branch} that level {level} would start from diverged: "
+                f"{blocked[all_of_it[0].run.hash]}"
+            )
+        found[level] = Networks(started, root)
+    return found
+
+
+def random_reinit(experiment: Experiment, mask: Masks, seed: int, copy: int, level: int) -> tuple[State, Masks]:
     """The ticket's mask with a new initialisation, another at each level (LTH Figures 3 to 5, "random reinit")."""
-    states = experiment.initial(replicates, f"reinit/{level}")
-    mask_sets.apply(masks, states)
-    return Start(states, masks, replicates)
+    return experiment.initial(seed, f"reinit/{level}/{copy}"), mask
 
 
-def random_sparse(experiment: Experiment, masks: Masks, replicates: Sequence[tuple[int, int]], level: int) -> Start:
+def random_sparse(experiment: Experiment, mask: Masks, seed: int, copy: int, level: int) -> tuple[State, Masks]:
     """As many weights in each layer, drawn at random, and a new initialisation; others at each level (LTH Figure 1)."""
-    drawn = [
-        mask_sets.shuffle(_one(masks, n), generator(seed, "sparse", level, copy))
-        for n, (seed, copy) in enumerate(replicates)
-    ]
-    stacked = {name: torch.stack([mask[name] for mask in drawn]) for name in masks}
-    states = experiment.initial(replicates, f"sparse/{level}")
-    mask_sets.apply(stacked, states)
-    return Start(states, stacked, replicates)
+    drawn = mask_sets.shuffle(mask, generator(seed, "sparse", level, copy))
+    return experiment.initial(seed, f"sparse/{level}/{copy}"), drawn
 
 
-Control = Callable[[Experiment, Masks, Sequence[tuple[int, int]], int], Start]
 BRANCHES: dict[str, Control] = {"random_reinit": random_reinit, "random_sparse": random_sparse}
 
 
@@ -197,35 +215,17 @@ def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Itera
         choose("level", str(level), map(str, trunk.levels))
     if not wanted:
         raise ValueError(f"levels is {wanted}: give at least one of the tickets' levels, {trunk.levels}")
-    experiment, per_seed = trunk.experiment, whole("per_seed", per_seed, 1, MOST_PER_SEED)
-    seeds = trunk.runs[0].seeds
-    runs = {level: Run(experiment.folder(level, name, seeds, per_seed), name, level) for level in wanted}
-
-    def start(level: int) -> Start:
-        run = trunk.runs[level]
-        alive = _alive(run)
-        replicates = [(run.seeds[n], copy) for n in alive for copy in range(per_seed)]
-        masks = {key: mask[alive].repeat_interleave(per_seed, 0) for key, mask in run.start()[1].items()}
-        found = control(experiment, masks, replicates, level)
-        _check_start(name, found, masks, replicates)
-        return found
-
-    compute_all(experiment, runs, start, lambda level: experiment.rewind, TITLES.get(name, name))
-    return Runs(name, runs, experiment)
+    per_seed = whole("per_seed", per_seed, 1, MOST_PER_SEED)
+    members = [
+        Labelled(_controlled(trunk.tickets[seed, level], name, control, level, copy), name, level, copy)
+        for level in wanted
+        for seed in trunk.runs[level].seeds
+        for copy in range(per_seed)
+    ]
+    blocked = compute(members, TITLES.get(name, name), trunk.root)
+    return Runs(name, _by_level(members, blocked, trunk.root), trunk.experiment, trunk.tickets, trunk.root)
 
 
-def _check_start(name: str, found: object, masks: Masks, replicates: Sequence[tuple[int, int]]) -> None:
-    if not isinstance(found, Start):
-        raise ValueError(f"control {name!r} gives a {type(found).__name__}: it must give a labkit.runs.run.Start")
-    if list(found.replicates) != list(replicates) or found.masks.keys() != masks.keys():
-        raise ValueError(f"control {name!r} must give the replicates it was given, in their order, and a mask a layer")
-
-
-def _alive(run: Run) -> list[int]:
-    if not run.alive:
-        raise RuntimeError(f"every network of {run.branch} diverged at level {run.level}; see {run.folder.path}")
-    return run.alive
-
-
-def _one(stacked: Mapping[str, Tensor], n: int) -> States:
-    return {name: tensor[n] for name, tensor in stacked.items()}
+def _controlled(ticket: Run, name: str, control: Control, level: int, copy: int) -> Run:
+    assert isinstance(ticket.start, Start)
+    return replace(ticket, start=Controlled(name, control, level, copy, ticket.start.mask))

@@ -17,12 +17,12 @@ from labkit.ground.lists import listed, optional
 from labkit.ground.names import choose, fraction, path, shown, whole
 from labkit.ground.randomness import derive
 from labkit.runs.experiment import Experiment
-from labkit.runs.folders import runs_folder
 from labkit.runs.scheduler import checked_seeds
+from labkit.runs.store import runs_folder
 from labkit.sparsity.methods import METHODS
 from labkit.specs.base import digest, nested, to_dict
 from labkit.specs.sparse import SparseSpec
-from labkit.studies.sparse_training import SparseRun, train_sparse
+from labkit.studies.sparse_training import SparseRun, sparse_run, train_sparse
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -154,7 +154,7 @@ def tune(
         trials: how many in all.
         space: where to look; default that of Sundar & Dwaraknath 2021.
         seed: of the sampler.
-        root: folder of the runs; default `labkit.runs.folders.runs_folder()`.
+        root: folder of the runs; default `labkit.runs.store.runs_folder()`.
 
     Raises:
         ValueError: for a method whose masks do not move, no validation data, or another argument out of range.
@@ -198,9 +198,9 @@ def _score(run: SparseRun, column: str = "validation_accuracy") -> float:
 def _name(spec: SparseSpec, seeds: list[int], space: Space, seed: int) -> str:
     """Of what determines the trials; the data are named by their digest, as runs are."""
     plain = _at(spec, {"rate": space.rate[0], "every": space.every[0]})
-    run = Experiment(plain).folder(0, plain.topology.method, seeds).hash
+    runs = [sparse_run(Experiment(plain), seed).hash for seed in seeds]
     return digest(
-        {"run": run, "space": {"rate": space.rate, "every": space.every}, "seed": seed, "spec": to_dict(plain)}
+        {"runs": runs, "space": {"rate": space.rate, "every": space.every}, "seed": seed, "spec": to_dict(plain)}
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run has recorded so far, replicate by replicate."""
+"""What the training of one network has recorded so far."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,107 +7,119 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from labkit.training.engines.door import Settled
+
 # train_* are means over the batches since the last evaluation, as the network saw them
 HISTORY = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
+EVALUATED = HISTORY[2:]
 
 
 class Record:
-    """Steps done, losses, evaluations and counts of active weights of R replicates.
+    """Steps done, the loss of each, evaluations, and counts of active weights.
 
     Args:
-        size: R.
-        points: the steps at which networks are evaluated, rising; the first is where the run starts.
-        batch: examples a step.
+        start, total: first and last step.
+        points: the steps at which the network is evaluated, rising.
         updates: mask updates of the run.
         layers: masked layers.
 
     Attributes:
-        step: steps that each replicate has done.
-        diverged: the step at which its loss was not finite, or -1.
-        history: float64 (R, points, `HISTORY`).
-        kept: int64 (R, updates + 1, layers): active weights at the start and after each update.
+        step: that was reached.
+        diverged: the step at which the loss was not finite, or -1.
+        losses: float32 (total - start,): of each step's batch; NaN for steps to come.
+        right: int32, likewise: examples that were right.
+        points: the steps of evaluations.
+        evaluations: float64 (points, `EVALUATED`); NaN for those to come.
+        kept: int64 (updates + 1, layers): active weights at the start and after each update.
     """
 
-    def __init__(self, size: int, points: Sequence[int], batch: int, updates: int = 0, layers: int = 0):
-        self.points, self.batch = points, batch
-        self._point_of = {step: index for index, step in enumerate(points)}
-        self.step, self.diverged = [points[0]] * size, [-1] * size
-        self.history = torch.full((size, len(points), len(HISTORY)), math.nan, dtype=torch.float64)
-        self.kept = torch.zeros(size, updates + 1, layers, dtype=torch.int64)
-        self._losses, self._right = [0.0] * size, [0] * size  # since the last evaluation
-        self._waiting: list[list[Tensor]] = [[] for _ in range(size)]  # losses and right answers, on the device
+    def __init__(self, start: int, total: int, points: Sequence[int], updates: int = 0, layers: int = 0):
+        self.start, self.points = start, list(points)
+        self.step, self.diverged = start, -1
+        self.losses = torch.full((total - start,), math.nan)
+        self.right = torch.zeros(total - start, dtype=torch.int32)
+        self.evaluations = torch.full((len(self.points), len(EVALUATED)), math.nan, dtype=torch.float64)
+        self._evaluated = -1  # the last point that was
+        self.kept = torch.zeros(updates + 1, layers, dtype=torch.int64)
 
-    def goes_on(self, replicate: int) -> bool:
-        """Whether the replicate has steps left."""
-        return self.step[replicate] < self.points[-1] and self.diverged[replicate] < 0
+    def add(self, settled: Settled) -> None:
+        """Note what an engine has done."""
+        first = self.step - self.start
+        last = first + len(settled.losses)
+        self.losses[first:last] = torch.tensor(settled.losses)
+        self.right[first:last] = torch.tensor(settled.right, dtype=torch.int32)
+        self.step = settled.step
+        if settled.bad is not None:
+            self.diverged = settled.bad
 
     @property
-    def unfinished(self) -> list[int]:
-        """Replicates that have steps left, the furthest behind first."""
-        return sorted(filter(self.goes_on, range(len(self.step))), key=lambda r: self.step[r])
+    def due(self) -> bool:
+        """Whether an evaluation is due at the step that was reached."""
+        return self.step in self.points and self.step > self._evaluated
 
-    def at_evaluation(self, replicate: int) -> bool:
-        """Whether the replicate has arrived at an evaluation."""
-        return self.step[replicate] in self._point_of
+    def evaluate(self, values: Sequence[float]) -> None:
+        """Note an evaluation: losses and accuracies on validation, then on test data.
 
-    def add_step(self, replicate: int, result: Tensor, most: int) -> None:
-        """One step more: note its loss and right answers, and read those noted once there are `most`."""
-        self._waiting[replicate].append(result)
-        self.step[replicate] += 1
-        if len(self._waiting[replicate]) >= most:
-            self.read(replicate)
-
-    def read(self, replicate: int) -> None:
-        """Add up the losses and right answers that wait on the device; stop at one that is not finite."""
-        waiting, self._waiting[replicate] = self._waiting[replicate], []
-        first = self.step[replicate] - len(waiting)
-        for step, (loss, right) in enumerate(torch.stack(waiting).tolist() if waiting else [], first):
-            if not math.isfinite(loss):
-                self.diverged[replicate] = self.step[replicate] = step
-                return
-            self._losses[replicate] += loss
-            self._right[replicate] += int(right)
-
-    def add_evaluation(self, replicate: int, values: Sequence[float]) -> None:
-        """Write a line of the history: means over the steps since the last one, and the values of an evaluation.
-
-        A replicate whose validation loss is not finite has diverged (its test loss, where there is no validation set).
-
-        Args:
-            replicate: which.
-            values: losses and accuracies on validation, then on test data; NaN of an empty validation set.
+        A network whose validation loss is not finite has diverged (its test loss, where there is no validation set).
         """
-        point = self._point_of[self.step[replicate]]
-        steps = self.step[replicate] - self.points[point - 1] if point else 0
-        trained = [math.nan, math.nan]
-        if steps:
-            trained = [self._losses[replicate] / steps, self._right[replicate] / (steps * self.batch)]
-        self.history[replicate, point] = torch.tensor([*trained, *values], dtype=torch.float64)
+        self.evaluations[self.points.index(self.step)] = torch.tensor(values, dtype=torch.float64)
+        self._evaluated = self.step
         validation, _, test, _ = values
         if not math.isfinite(validation) and not (math.isnan(validation) and math.isfinite(test)):
-            self.diverged[replicate] = self.step[replicate]
-        self._losses[replicate], self._right[replicate] = 0.0, 0
-
-    def rows(self, replicate: int) -> list[dict[str, Any]]:
-        """What a replicate's evaluations gave: iteration and `HISTORY`, None where there is no number."""
-        return [
-            {"iteration": step, **{k: None if math.isnan(v) else v for k, v in zip(HISTORY, values, strict=True)}}
-            for step, values in zip(self.points, self.history[replicate].tolist(), strict=True)
-            if step <= self.step[replicate]
-        ]
+            self.diverged = self.step
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it, by name; what waits must have been read."""
-        found = {f"loop/{name}": torch.tensor(values, dtype=torch.float64) for name, values in self._counters().items()}
-        return found | {"loop/history": self.history, "loop/kept": self.kept}
+        """All of it, by name."""
+        state = torch.tensor([self.start, self.step, self.diverged, self._evaluated])
+        return {"history/losses": self.losses, "history/right": self.right, "history/kept": self.kept,
+                "history/points": torch.tensor(self.points), "history/evaluations": self.evaluations,
+                "history/state": state}  # fmt: skip
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
-        self.history.copy_(tensors["loop/history"])
-        self.kept.copy_(tensors["loop/kept"])
-        for name, values in self._counters().items():
-            for replicate, value in enumerate(tensors[f"loop/{name}"].tolist()):
-                values[replicate] = type(values[replicate])(value)
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Record":
+        """What `tensors` gave, as it was."""
+        start, step, diverged, evaluated = tensors["history/state"].tolist()
+        losses, kept = tensors["history/losses"], tensors["history/kept"]
+        found = cls(start, start + len(losses), tensors["history/points"].tolist(), len(kept) - 1, kept.shape[1])
+        found.step, found.diverged, found._evaluated = step, diverged, evaluated
+        found.losses, found.kept, found.right = losses, kept, tensors["history/right"]
+        found.evaluations = tensors["history/evaluations"]
+        return found
 
-    def _counters(self) -> dict[str, Any]:
-        return {"step": self.step, "diverged": self.diverged, "losses": self._losses, "right": self._right}
+    def with_evaluations(self, other: "Record") -> "Record":
+        """The same with the evaluations of another record of the same run beside its own."""
+        points = sorted({*self.points, *other.points})
+        found = Record.of(self.tensors())
+        found.points = points
+        found.evaluations = torch.stack([
+            (self if point in self.points else other).evaluations[
+                (self if point in self.points else other).points.index(point)
+            ]
+            for point in points
+        ])  # fmt: skip
+        return found
+
+    def rows(self, batch: int, points: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """What evaluations gave, up to where training stopped: iteration and `HISTORY`, None where there is no number.
+
+        Args:
+            batch: examples a step.
+            points: evaluations that are wanted; default all.
+        """
+        rows, before = [], self.start
+        for point in self.points if points is None else points:
+            if point > self.step:
+                break
+            part = slice(before - self.start, point - self.start)
+            count = point - before
+            trained = [float("nan")] * 2
+            if count:
+                trained = [
+                    float(self.losses[part].double().sum()) / count,
+                    int(self.right[part].sum()) / (count * batch),
+                ]
+            values = [*trained, *self.evaluations[self.points.index(point)].tolist()]
+            named = {name: None if math.isnan(value) else value for name, value in zip(HISTORY, values, strict=True)}
+            rows.append({"iteration": point, **named})
+            before = point
+        return rows

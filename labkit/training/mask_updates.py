@@ -1,7 +1,5 @@
 """When masks change in training, and how: mask updates as the training loop asks for them."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -11,8 +9,7 @@ from labkit.sparsity import topology
 from labkit.sparsity.pruning import prune_global
 from labkit.sparsity.schedules import constant, cosine, cubic
 from labkit.specs.sparse import TopologySpec
-from labkit.training.optimizers import momentum
-from labkit.training.population import Population
+from labkit.training.engines.door import View
 
 
 def moments(every: int, begin: int, until: int) -> list[int]:
@@ -64,31 +61,19 @@ class Dynamics:
         """Which update a step is, counted from 0; None if it is an ordinary step."""
         return self._place.get(step)
 
-    def update(self, population: Population, index: int, step: int, batch: Sequence[Tensor], seed: int) -> Tensor:
-        """Change the masks of one replicate; returns what `Population.step` returns, of the network before.
+    def moved(self, view: View, step: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """How masks change at a step: layer -> (survived, grown), as of `topology.update`.
 
-        Weights that stay are not touched, nor is their optimiser state. A network whose loss is not finite stays as it
-        is.
+        Weights that stay are not touched, nor is their optimiser state.
         """
-        result, gradients = population.gradients(index, *batch)
-        if not bool(result[0].isfinite()):
-            return result
-        weights = {name: population.states[name][index] for name in population.masks}
-        masks = {name: mask[index] for name, mask in population.masks.items()}
         if self.spec.row.masks == "pruned":
-            size = sum(mask.numel() for mask in masks.values())
-            keep = min(sum(kept(population, index)), round(self.target(step) * size))
-            pruned = prune_global(masks, {name: weight.abs() for name, weight in weights.items()}, keep)
-            moved = {name: (mask, torch.zeros_like(mask)) for name, mask in pruned.items()}
-        else:
-            moved = topology.update(
-                self.spec.row, self.drop_fraction(step), weights, masks, gradients,
-                momentum(population.slots, index), generator(seed, "grow", step), regrow=self.spec.regrow,
-            )  # fmt: skip
-        population.rewire(index, moved, reset_regrown=self.spec.reset_regrown)
-        return result
-
-
-def kept(population: Population, index: int) -> list[int]:
-    """Active weights of each masked layer of a replicate."""
-    return [int(mask[index].count_nonzero()) for mask in population.masks.values()]
+            sizes = [(int(mask.count_nonzero()), mask.numel()) for mask in view.masks.values()]
+            size = sum(size for _, size in sizes)
+            keep = min(sum(kept for kept, _ in sizes), round(self.target(step) * size))
+            scores = {name: weight.abs() for name, weight in view.weights.items()}
+            pruned = prune_global(view.masks, scores, keep)
+            return {name: (mask, torch.zeros_like(mask)) for name, mask in pruned.items()}
+        return topology.update(
+            self.spec.row, self.drop_fraction(step), view.weights, view.masks, view.gradients, view.momenta,
+            generator(seed, "grow", step), regrow=self.spec.regrow,
+        )  # fmt: skip

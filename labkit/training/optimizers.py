@@ -3,7 +3,7 @@
 The learning rate is a tensor (float32, no dimensions), so that a captured step can be run again at another one.
 
 State lives in "slots", lists of tensors of the parameters' shapes (and, for Adam, the step counts), so that it can be
-stacked over replicates, masked, saved and restored like the weights.
+masked, saved and restored like the weights.
 
 The fused kernels walk through memory without a look at strides, and autograd may hand over a gradient in another order
 than its weight (of a convolution whose images are channels-last, for one): gradients are brought into their weights'.
@@ -63,23 +63,22 @@ def _laid_out(gradients: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def momentum(slots: Mapping[str, Mapping[str, Tensor]], index: int) -> dict[str, Tensor]:
-    """What the weights of a replicate keep moving along, for growth and redistribution by momentum.
+def momentum(slots: Mapping[str, Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    """What weights keep moving along, for growth and redistribution by momentum.
 
     SGD: the momentum buffer. Adam: exp_avg / (sqrt(exp_avg_sq) + 1e-8), without bias correction, as in the code of
     Dettmers & Zettlemoyer 2019 and of Sundar & Dwaraknath 2021; a weight that never had a gradient has 0.
 
     Args:
-        slots: slot -> parameter -> a stack (R, *shape).
-        index: which replicate.
+        slots: slot -> parameter -> tensor.
 
     Returns:
         parameter -> tensor; empty for an optimiser that keeps no momentum.
     """
     if "exp_avg" in slots:
         squares = slots["exp_avg_sq"]
-        return {name: mean[index] / (squares[name][index].sqrt() + 1e-8) for name, mean in slots["exp_avg"].items()}
-    return {name: buffer[index] for name, buffer in slots.get("momentum_buffer", {}).items()}
+        return {name: mean / (squares[name].sqrt() + 1e-8) for name, mean in slots["exp_avg"].items()}
+    return slots.get("momentum_buffer", {})
 
 
 OPTIMIZERS: dict[str, Update] = {"adam": adam, "sgd": sgd}

@@ -19,8 +19,8 @@ TRANSPOSED = torch.ops.aten.t.default
 StepFunction = Callable[..., Any]
 
 
-def capture(step: StepFunction, examples: Sequence[Tensor]) -> StepFunction | None:
-    """The step as a flat list of operations; None where it cannot be captured.
+def capture(step: StepFunction, examples: Sequence[Tensor]) -> tuple[StepFunction | None, str]:
+    """The step as a flat list of operations; where it cannot be captured, None and the reason.
 
     Args:
         step: takes tensors, may change them in place, returns tensors. A step that branches on the contents of tensors
@@ -30,9 +30,9 @@ def capture(step: StepFunction, examples: Sequence[Tensor]) -> StepFunction | No
     """
     with torch.random.fork_rng():
         try:
-            return _trace(step, examples).forward
-        except Exception:  # whatever is wrong with the step itself shows when it runs
-            return None
+            return _trace(step, examples).forward, ""
+        except Exception as error:  # whatever is wrong with the step itself shows when it runs
+            return None, f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class Graph:

@@ -1,0 +1,205 @@
+"""What is left to do for one run: train it, or replay it as far as something is missing; from its checkpoint on."""
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labkit.runs import provenance
+from labkit.runs.run import END, Moment, Run
+from labkit.runs.store import RunFolder, Store
+from labkit.sparsity.masks import Masks
+from labkit.training.engines.door import Engine
+from labkit.training.history import Record
+from labkit.training.loop import Training
+
+CHECKPOINT_SECONDS = 20.0
+RETRACED = 1e-3  # how far (relative) losses of a replay may lie from those that were recorded: another machine rounds
+
+
+class Task:
+    """A run on its way; a job of `labkit.training.crew`.
+
+    Args:
+        run: to be computed.
+        folder: of the run, locked; it is given back at the end.
+        store: what it starts from.
+        engine: that executes it.
+        slot: of the engine, for this task alone.
+        threads: kernel threads that it is given.
+        snapshots: steps at which its weights are kept.
+        points: steps at which it is evaluated.
+        replayed: the step up to which a finished run is trained again, to have what it lacks; None: it is not finished.
+    """
+
+    def __init__(
+        self, run: Run, folder: RunFolder, store: Store, engine: Engine, slot: int, threads: int, *,
+        snapshots: Collection[int], points: Collection[int], replayed: int | None = None,
+    ):  # fmt: skip
+        self.run, self.store, self.engine, self.slot, self.threads = run, store, engine, slot, threads
+        self.folder = folder
+        self.snapshots, self.points, self.replayed = sorted(snapshots), sorted(points), replayed
+        self.done, self.diverged_at, self.told = False, -1, ""
+        self._training: Training | None = None
+        self._seconds = self._began = self._saved = 0.0
+        self._broken = False  # it raised an error on its way
+        self._start: dict[str, Tensor] = {}
+        self._sources: dict[str, str] = {}
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may run meanwhile."""
+        return self.engine.alone
+
+    @property
+    def last(self) -> int:
+        """The step at which it ends."""
+        return self.run.experiment.iterations if self.replayed is None else self.replayed
+
+    @property
+    def left(self) -> int:
+        """Steps to do."""
+        return 0 if self.done else self.last - (self._training.record.step if self._training else self.run.first)
+
+    def leave(self) -> None:
+        """Nothing is to be done after all."""
+        about = self.folder.about()
+        step = about["result"]["diverged_at"] if about else None
+        self.done, self.diverged_at = True, -1 if step is None else step
+        self.folder.unlock()
+
+    def work(self) -> None:
+        """Go on for a slice; at the end, write what came of it."""
+        try:
+            self._work()
+        except BaseException:
+            self._broken = True
+            raise
+
+    def _work(self) -> None:
+        if self._training is None:
+            self._training = self._begin()
+            self._began = self._saved = time.monotonic()
+        training = self._training
+        if training.goes_on:
+            training.work()
+        if not training.goes_on:
+            self._finish(training)
+        elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self.save()
+
+    def _begin(self) -> Training:
+        experiment, run = self.run.experiment, self.run
+        found = self.folder.checkpoint() if self.replayed is None else None
+        if found is not None:
+            tensors, about = found
+            record, self._seconds, self._sources = Record.of(tensors), about["seconds"], about["sources"]
+            self._start = {name: t for name, t in tensors.items() if name.startswith("start/")}
+            self.threads = about["threads"]
+            tensors = {name: t for name, t in tensors.items() if not name.startswith(("history/", "start/"))}
+        else:
+            state, masks = run.make_start(self.store)
+            self._sources = {f"{other.hash}@{at}": self.store.content(other, at) for other, at in run.needs}
+            tensors = {f"state/{name}": t for name, t in state.items()} | {f"mask/{n}": m for n, m in masks.items()}
+            self._start = {f"start/{name}": mask for name, mask in masks.items()} if experiment.moving else {}
+            updates = len(experiment.dynamics.moments) if experiment.dynamics else 0
+            points = [point for point in self.points if run.first <= point <= self.last]
+            record = Record(run.first, self.last, points, updates, len(masks))
+        self.engine.put(self.slot, tensors, run.seed, record.step)
+        moves = experiment.dynamics if experiment.moving else None
+        return Training(self.engine, self.slot, run.seed, record, self.last, dynamics=moves,
+                        snapshots=self.snapshots, keep=self._keep)  # fmt: skip
+
+    def _keep(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        self.folder.write_snapshot(step, parted(tensors)[0])
+
+    def spent(self) -> float:
+        """Seconds of training, those before an interruption included."""
+        return self._seconds + time.monotonic() - self._began
+
+    def save(self) -> None:
+        """Write a checkpoint, if something was done."""
+        if self._training is None or self._broken or self.replayed is not None:
+            return
+        about = {"seconds": self.spent(), "threads": self.threads, "sources": self._sources}
+        self.folder.write_checkpoint(self._training.tensors() | self._start, about)
+        self._saved = time.monotonic()
+
+    def _finish(self, training: Training) -> None:
+        tensors, record = self.engine.take(self.slot), training.record
+        how, why = self.engine.how(self.slot)
+        self.engine.free(self.slot)
+        self.diverged_at = record.diverged
+        if self.replayed is not None:
+            self._accept(record, *parted(tensors))
+        else:
+            state, masks = parted(tensors)
+            start = {name.removeprefix("start/"): mask for name, mask in self._start.items()} or masks
+            self.folder.finish(state, masks, start, record, {
+                "result": self._result(state, masks, record, how, why), "sources": self._sources,
+            })  # fmt: skip
+        self.done = True
+        self.folder.unlock()
+
+    def _result(
+        self, state: Mapping[str, Tensor], masks: Mapping[str, Tensor], record: Record, how: str, why: str
+    ) -> dict[str, Any]:
+        sizes = self.run.experiment.sizes
+        kept = sum(int(masks[name].sum()) if name in masks else size for name, size in sizes.items())
+        return {
+            "kept": kept, "density": kept / sum(sizes.values()),
+            "diverged_at": record.diverged if record.diverged >= 0 else None,
+            "iterations": self.run.experiment.iterations, "seconds": round(self.spent(), 2),
+            "engine": how, **({"why": why} if why else {}), "threads": self.threads,
+            **provenance.describe(self.run.experiment.device),
+        }  # fmt: skip
+
+    def _accept(self, record: Record, state: Mapping[str, Tensor], masks: Masks) -> None:
+        """Add what a replay found to the finished run, and see whether it went the same way."""
+        old = self.folder.record()
+        steps = min(record.step, old.step) - record.start
+        mine, theirs = record.losses[:steps], old.losses[:steps]
+        if not torch.allclose(mine, theirs, rtol=RETRACED, atol=RETRACED):
+            first = int((~torch.isclose(mine, theirs, rtol=RETRACED, atol=RETRACED)).nonzero()[0]) + record.start
+            self.told = (
+                f"{self.folder.path} was trained again up to step {record.step}, and its loss differs from the one "
+                f"recorded from step {first} on: this machine computes otherwise. What starts from there is not "
+                "strictly of the run that was finished"
+            )
+        if set(record.points) - set(old.points):
+            self.folder.add_evaluations(record)
+        about = self.folder.about()
+        if record.step == self.run.experiment.iterations and about and not about["weights"]:
+            self.folder.add_weights(state, masks)
+
+
+def parted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """State dict and masks of canonical tensors."""
+    return (
+        {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")},
+        {name.removeprefix("mask/"): t for name, t in tensors.items() if name.startswith("mask/")},
+    )
+
+
+def lacking(run: Run, store: Store, moments: Collection[Moment]) -> tuple[bool, int | None]:
+    """What a run lacks: (whether it must be trained, else the step up to which it must be replayed, or None).
+
+    Args:
+        run: wanted.
+        store: where it would lie.
+        moments: what others take from it: steps, or its end.
+    """
+    folder = store.folder(run)
+    about = folder.about()
+    if about is None:
+        return True, None
+    ended = run.experiment.iterations if about["result"]["diverged_at"] is None else about["result"]["diverged_at"]
+    needed = [moment for moment in moments if moment != END and int(moment) <= ended
+              and not folder.has_snapshot(int(moment))]  # fmt: skip
+    evaluated = set(about["points"])
+    if END in moments and not about["weights"]:
+        needed.append(run.experiment.iterations)
+    needed += [point for point in run.experiment.points(run.first) if point not in evaluated and point <= ended]
+    return False, max(map(int, needed)) if needed else None

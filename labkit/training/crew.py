@@ -1,0 +1,98 @@
+"""Networks side by side: who trains beside whom, on how many kernel threads each.
+
+Networks are independent, so each goes on for a slice of time on its own, the one that is furthest behind first. Small
+networks train side by side in threads, with a kernel thread each; large ones go one after another with all of them, as
+their activations would crowd each other out of the caches; so do those that draw in their steps, since what they draw
+comes from one generator, and those on a GPU, which works through its queue. How many kernel threads a network has is a
+property of the network and the machine, not of its company: by rounding, its numbers depend on that, and on nothing
+else.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Protocol
+
+import torch
+
+from labkit.training.engines.door import Engine
+from labkit.training.engines.workers import workers
+
+# multiply-accumulates of a batch, forward: below the first more than two kernel threads do not pay a network of linear
+# layers; above the second a network with two threads is faster than two networks with one each
+SMALL_STEP, LARGE_STEP = 64_000_000, 2_000_000_000
+
+
+def kernel_threads(engine: Engine, cores: int) -> int:
+    """How many kernel threads a network of an engine is given, of so many cores."""
+    if engine.alone:
+        return min(cores, 2) if engine.linear and engine.work < SMALL_STEP else cores
+    return min(cores, 1 + cores * engine.work // LARGE_STEP)
+
+
+class Job(Protocol):
+    """Something that is worked on in slices, such as a `Training`."""
+
+    @property
+    def threads(self) -> int:
+        """Kernel threads that it wants."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing else may be worked on meanwhile."""
+
+    def work(self) -> None:
+        """Go on for a slice."""
+
+
+def side_by_side(
+    jobs: Callable[[frozenset[Job]], Sequence[Job]], most: int, told: Callable[[], None] | None = None
+) -> None:
+    """Work on jobs until there are none.
+
+    Args:
+        jobs: what can be worked on now, most urgent first, given what is being worked on; asked after every slice.
+        most: jobs that can ever be worked on at once; a single one is worked on in the caller's thread.
+        told: called after every slice.
+
+    An exception of a job, Ctrl-C or SIGTERM stops all jobs at the end of their slices, and is raised.
+    """
+    cores = torch.get_num_threads()
+    gpu = torch.cuda.is_available()
+    busy: dict[Future[None], Job] = {}
+    try:
+        with (
+            torch.random.fork_rng(devices=[torch.cuda.current_device()] if gpu else []),
+            workers(most) as pool,
+        ):
+            try:
+                while True:
+                    ready = jobs(frozenset(busy.values()))
+                    for job in ready:
+                        if job not in busy.values() and _fits(job, list(busy.values()), cores, most):
+                            busy[pool.submit(_slice, job)] = job
+                    if not busy:
+                        return
+                    for future in wait(busy, return_when=FIRST_COMPLETED).done:
+                        busy.pop(future)
+                        future.result()
+                    if told:
+                        told()
+            except BaseException:
+                pool.shutdown(wait=True)  # every job ends its slice
+                raise
+    finally:
+        torch.set_num_threads(cores)
+
+
+def _slice(job: Job) -> None:
+    if torch.get_num_threads() != job.threads:
+        torch.set_num_threads(job.threads)
+    job.work()
+
+
+def _fits(job: Job, busy: Sequence[Job], cores: int, most: int) -> bool:
+    if not busy:
+        return True
+    if job.alone or any(other.alone for other in busy) or len(busy) >= most:
+        return False
+    return job.threads + sum(other.threads for other in busy) <= cores

@@ -1,0 +1,246 @@
+"""One network with its masks and its optimiser's state: a step, plain or captured, its gradients, its rewiring."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from labkit.ground.device import CPU, precision
+from labkit.ground.names import choose
+from labkit.models import capturable, prunable
+from labkit.sparsity import masks as mask_sets
+from labkit.sparsity.masks import Masks
+from labkit.specs.networks import TrainSpec
+from labkit.training.engines.captured import Graph, StepFunction, capture
+from labkit.training.engines.kernels import accelerate
+from labkit.training.optimizers import optimizer
+
+Captures = dict[Any, tuple[StepFunction | None, str]]
+Tree = dict[str, Tensor]
+
+
+class Network:
+    """A network that trains under masks.
+
+    Args:
+        model: built for this network alone.
+        state: its state dict; the network keeps a copy.
+        masks: of some of its parameters, name -> bool; absent means dense.
+        spec: names the optimiser, its settings, and the precision.
+        device: where it trains; convolutions are kept channels-last, which is faster on CPUs and GPUs.
+        dynamic: masks will change in training (`rewire`).
+        dense_momentum: keep the optimiser state of masked weights, fed by their gradients; only weights are masked.
+        captures: where captured steps are kept for the next network of the same shape and spec.
+
+    Raises:
+        ValueError: for masks and states that do not fit the network, or tied parameters.
+    """
+
+    def __init__(
+        self, model: nn.Module, state: Mapping[str, Tensor], masks: Mapping[str, Tensor], spec: TrainSpec,
+        device: torch.device = CPU, *, dynamic: bool = False, dense_momentum: bool = False,
+        captures: Captures | None = None,
+    ):  # fmt: skip
+        self.spec, self.device, self.dynamic, self.dense_momentum = spec, device, dynamic, dense_momentum
+        self.update, slots = optimizer(spec)
+        self.model = accelerate(model)
+        self.parameters = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        self._fits(state, masks)
+        self.state: Tree = {name: self._place(tensor) for name, tensor in state.items()}
+        model.load_state_dict(self.state, assign=True)
+        self.slots: dict[str, Tree] = {
+            slot: {
+                name: torch.zeros((), device=device) if slot == "step" else torch.zeros_like(self.state[name])
+                for name in self.parameters
+            }
+            for slot in slots
+        }
+        decayed = set(prunable(model)) if spec.weight_decay else set()  # never a bias or a norm
+        self._groups = [(spec.weight_decay, [n for n in self.parameters if n in decayed]),
+                        (0.0, [n for n in self.parameters if n not in decayed])]  # fmt: skip
+        self._lr, self._lr_now = torch.zeros((), device=device), 0.0
+        self._floats: Tree = {}
+        self._captured: StepFunction | None = None
+        self._captured_gradients: StepFunction | None = None
+        self._prepared, self.refused = False, ""
+        self._captures: Captures = {} if captures is None else captures
+        self._graph: Graph | None = None
+        self.masks: Masks = {}
+        self.set_masks(masks)
+
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Replace the masks, and zero what they mask: weights and optimiser state."""
+        self.masks = {name: self._place(mask) for name, mask in masks.items()}
+        pruned = {name: mask for name, mask in self.masks.items() if self.dynamic or not bool(mask.all())}
+        mask_sets.apply(pruned, self.state, *self._masked_slots())
+        # float masks multiply several times faster than bool ones
+        floats = {name: mask.to(self.state[name].dtype) for name, mask in pruned.items()}
+        if floats.keys() == self._floats.keys():
+            for name, mask in floats.items():
+                self._floats[name].copy_(mask)  # in place: the captured step goes on with them
+        else:
+            self._floats, self._prepared, self._graph = floats, False, None
+        self._arguments = [t for tree in (self.state, self._floats, *self.slots.values()) for t in tree.values()]
+        self._arguments.append(self._lr)
+
+    def _masked_slots(self) -> list[Tree]:
+        return [] if self.dense_momentum else [tree for slot, tree in self.slots.items() if slot != "step"]
+
+    def rewire(self, moved: Mapping[str, tuple[Tensor, Tensor]], *, reset_regrown: bool = True) -> None:
+        """Change masks in place: grown weights start at zero, and so does their optimiser state.
+
+        Args:
+            moved: layer -> (survived, grown), disjoint; their union is the new mask. The network must be `dynamic`.
+            reset_regrown: whether weights that were dropped and grown again start at zero too.
+        """
+        for name, (survived, grown) in moved.items():
+            mask = self.masks[name]
+            stays = survived if reset_regrown else survived | (grown & mask)
+            for tree in (self.state, *self._masked_slots()):
+                tree[name].masked_fill_(~stays, 0.0)
+            mask.copy_(survived | grown)
+            self._floats[name].copy_(mask)
+
+    def step(self, inputs: Tensor, labels: Tensor, lr: float) -> Tensor:
+        """One optimiser step.
+
+        Returns:
+            Two numbers, from before the step: the loss (mean cross-entropy, nats) and how many examples of the batch
+            were right.
+
+        Gradients of masked weights are zeroed before the update; as those weights and their optimiser state are zero
+        to begin with (`set_masks`), momentum and decay leave them exactly zero. A weight that the loss leaves out in
+        this step (stochastic depth) has a gradient of zero: momentum and decay move it, as they do in `torch.optim`
+        where gradients are zeros (not where they are None).
+        """
+        if lr != self._lr_now:
+            self._lr.fill_(lr)
+            self._lr_now = lr
+        self.prepare(inputs, labels)
+        with torch.no_grad(), precision(self.spec.precision, self.device):
+            if self._captured is None:
+                return self._plain(*self._arguments, inputs, labels)
+            if self.device.type == "cuda":
+                if self._graph is None:
+                    self._graph = Graph(self._captured, self._arguments, (inputs, labels))
+                return self._graph(inputs, labels)
+            return self._captured(*self._arguments, inputs, labels)
+
+    def prepare(self, inputs: Tensor, labels: Tensor) -> None:
+        """Capture the step for batches of this shape, unless that was done; nothing is trained.
+
+        Only of a network that asks for it (`models.capturable`); others run their plain step.
+        """
+        if self._prepared:
+            return
+        self._prepared = True
+        if not capturable(self.model):
+            self.refused = "it does not ask for it (`capturable = True`)"
+            return
+        given = [*self._arguments, inputs, labels]
+        with precision(self.spec.precision, self.device):
+            self._captured, self.refused = self._capture(self._plain, given)
+            if self.dynamic:
+                self._captured_gradients, _ = self._capture(self._gradients, given)
+
+    def _capture(self, step: StepFunction, given: Sequence[Tensor]) -> tuple[StepFunction | None, str]:
+        shapes = tuple((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in given)
+        key = (step.__name__, self.dense_momentum, tuple(self._floats), shapes)
+        if key not in self._captures:
+            self._captures[key] = capture(step, given)
+        return self._captures[key]
+
+    def gradients(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tree]:
+        """What `step` returns, and the gradients of all weights, masked ones too; weights stay as they are.
+
+        Batch norm statistics move on and dropout draws, as in a step.
+        """
+        self.prepare(inputs, labels)
+        arguments = [*self._arguments, inputs, labels]
+        with torch.no_grad(), precision(self.spec.precision, self.device):
+            found = (self._captured_gradients or self._gradients)(*arguments)
+        return found[0], dict(zip(self.parameters, found[1:], strict=True))
+
+    @property
+    def captured(self) -> bool:
+        """Whether the prepared step is a captured one, which runs no autograd."""
+        return self._captured is not None
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        if tensor.ndim == 4:  # of a convolution
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        return tensor.to(self.device, copy=True)
+
+    def _plain(self, *flat: Tensor) -> Tensor:
+        """The step as it is written down, on state, masks and optimiser state, learning rate, inputs and labels."""
+        states, floats, slots, lr = self._unflat(flat[:-2])
+        result, *slopes = self._gradients(*flat)
+        slope = dict(zip(self.parameters, slopes, strict=True))
+        with torch.no_grad():
+            if not self.dense_momentum:
+                mask_sets.multiply([slope[name] for name in floats], list(floats.values()))
+            for decay, names in self._groups:
+                if names:
+                    mine = {slot: [tree[name] for name in names] for slot, tree in slots.items()}
+                    self.update([states[n] for n in names], [slope[n] for n in names], mine, lr, decay, self.spec)
+            if self.dense_momentum:
+                mask_sets.multiply([states[name] for name in floats], list(floats.values()))
+        return result
+
+    def _unflat(self, flat: Sequence[Tensor]) -> tuple[Tree, Tree, dict[str, Tree], Tensor]:
+        left = iter(flat)
+        states = {name: next(left) for name in self.state}
+        floats = {name: next(left) for name in self._floats}
+        slots = {slot: {name: next(left) for name in tree} for slot, tree in self.slots.items()}
+        return states, floats, slots, next(left)
+
+    def _gradients(self, *flat: Tensor) -> tuple[Tensor, ...]:
+        """The two numbers of `step`, then the gradient of every parameter, zero for those that the loss leaves out."""
+        *tensors, inputs, labels = flat
+        states = self._unflat(tensors)[0]
+        weights = {name: states[name].detach().requires_grad_() for name in self.parameters}
+        named = {**states, **weights}
+        with torch.enable_grad():
+            logits = torch.func.functional_call(self.model, named, (inputs,))
+            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.spec.label_smoothing)
+            slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        with torch.no_grad():
+            for name, state in states.items():
+                if name not in weights and named[name] is not state:  # bound anew, not changed in place
+                    state.copy_(named[name])
+            return torch.stack([loss.detach(), (logits.argmax(1) == labels).sum().to(loss.dtype)]), *slopes
+
+    def tensors(self) -> Tree:
+        """Everything that changes in training, canonical (see `door`). Live, not copies."""
+        found = {f"state/{name}": state for name, state in self.state.items()}
+        found |= {f"mask/{name}": mask for name, mask in self.masks.items()}
+        return found | {f"{slot}/{name}": tensor for slot, tree in self.slots.items() for name, tensor in tree.items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors` gave; an optimiser's state that is not there is zero."""
+        masks = {name: tensors[f"mask/{name}"].bool() for name in self.masks}
+        with torch.no_grad():
+            for key, live in self.tensors().items():
+                if key in tensors:
+                    live.copy_(tensors[key])
+                else:
+                    live.zero_()
+        self.set_masks(masks)
+
+    def _fits(self, state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+        expected = self.model.state_dict()
+        places = [tensor.data_ptr() for tensor in expected.values() if tensor.numel()]
+        if len(set(places)) < len(places):
+            raise ValueError("the network ties parameters (two names, one tensor), which the kit cannot keep tied")
+        if set(expected) != set(state):
+            raise ValueError(f"the state holds {sorted(state)}; the network has {sorted(expected)}")
+        for name, tensor in state.items():
+            if tensor.shape != expected[name].shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(tensor.shape)}; the network's is {tuple(expected[name].shape)}"
+                )
+        for name, mask in masks.items():
+            choose("masked parameter", name, self.parameters)
+            if mask.shape != state[name].shape or mask.dtype != torch.bool:
+                raise ValueError(f"mask of {name} must be bool of shape {tuple(state[name].shape)}")

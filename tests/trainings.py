@@ -1,0 +1,132 @@
+"""Networks that train side by side in one engine, without runs and their files: what tests of training work with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from labkit.data import DataSet
+from labkit.ground.device import CPU
+from labkit.specs.networks import TrainSpec
+from labkit.training.crew import kernel_threads, side_by_side
+from labkit.training.engines.network import Network
+from labkit.training.engines.stepping import Stepping
+from labkit.training.history import HISTORY, Record
+from labkit.training.loop import Training, evaluation_points
+from labkit.training.mask_updates import Dynamics
+
+
+@dataclass
+class Job:
+    """One of them, as the crew takes it."""
+
+    training: Training
+    threads: int
+    alone: bool
+
+    def work(self) -> None:
+        self.training.work()
+
+
+@dataclass
+class Together:
+    """Networks of one shape, a seed each, from their first step to the last.
+
+    Args:
+        model: builds one network.
+        states, masks: of each network, name -> tensor, as lists.
+        data, spec, device: as of `Stepping`.
+        seeds: one a network.
+        start: the first step.
+        snapshots: steps whose weights are kept.
+        dynamics: how masks change.
+        saved: canonical tensors with their records to go on from, as `tensors` gave them.
+    """
+
+    model: Callable[[], torch.nn.Module]
+    states: Sequence[Mapping[str, Tensor]]
+    masks: Sequence[Mapping[str, Tensor]]
+    data: DataSet
+    spec: TrainSpec
+    seeds: Sequence[int]
+    device: torch.device = CPU
+    start: int = 0
+    snapshots: Sequence[int] = ()
+    dynamics: Dynamics | None = None
+    saved: Sequence[Mapping[str, Tensor]] | None = None
+    kept: dict[tuple[int, int], Mapping[str, Tensor]] = field(default_factory=dict)  # (position, step) -> canonical
+
+    def __post_init__(self) -> None:
+        moves = self.dynamics if self.dynamics and self.dynamics.moments else None
+        self.engine = Stepping(
+            self.model, self.data, self.spec, self.device,
+            dynamic=moves is not None, dense_momentum=bool(moves and moves.dense_momentum),
+        )  # fmt: skip
+        clock = self.spec.clock(self.data.size("train"))
+        points = evaluation_points(self.start, clock.run, clock.iterations(self.spec.evaluate_every))
+        self.trainings = []
+        for n, seed in enumerate(self.seeds):
+            if self.saved is None:
+                tensors = {f"state/{k}": t for k, t in self.states[n].items()}
+                tensors |= {f"mask/{k}": t for k, t in self.masks[n].items()}
+                updates = len(moves.moments) if moves else 0
+                record = Record(self.start, clock.run, points, updates, len(self.masks[n]))
+            else:
+                record = Record.of(self.saved[n])
+                tensors = {k: t for k, t in self.saved[n].items() if not k.startswith("history/")}
+            self.engine.put(n, tensors, seed, record.step)
+            keep = lambda step, tensors, n=n: self.kept.update({(n, step): tensors})  # noqa: E731
+            self.trainings.append(
+                Training(self.engine, n, seed, record, clock.run, dynamics=moves, snapshots=self.snapshots, keep=keep)
+            )
+
+    def network(self, n: int = 0) -> Network:
+        """What trains in a slot."""
+        return self.engine._slots[n].network
+
+    def record(self, n: int = 0) -> Record:
+        """What was recorded of one."""
+        return self.trainings[n].record
+
+    def batch(self, n: int, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of a step of one."""
+        slot = self.engine._slots[n]
+        return self.engine.batch(slot.order, slot.seed, step)
+
+    @property
+    def threads(self) -> int:
+        """Kernel threads that each has."""
+        return kernel_threads(self.engine, torch.get_num_threads())
+
+    @property
+    def most(self) -> int:
+        """How many train at once."""
+        cores = torch.get_num_threads()
+        return min(len(self.trainings), 1 if self.engine.alone else max(1, cores // self.threads))
+
+    def run(self, told: Callable[[], None] | None = None) -> None:
+        """Train all to the end, the furthest behind first."""
+        jobs = [Job(training, self.threads, self.engine.alone) for training in self.trainings]
+
+        def ready(busy: Any) -> list[Job]:
+            left = [job for job in jobs if job.training.goes_on]
+            return sorted(left, key=lambda job: job.training.record.step)
+
+        side_by_side(ready, self.most, told)
+
+    def history(self, n: int = 0) -> Tensor:
+        """(points, `HISTORY`) of one, NaN where there is no number."""
+        rows = self.record(n).rows(self.spec.batch_size)
+        return torch.tensor([[float("nan") if r[k] is None else r[k] for k in HISTORY] for r in rows])
+
+    def tensors(self) -> list[dict[str, Tensor]]:
+        """All that a later process needs, of each."""
+        return [training.tensors() for training in self.trainings]
+
+
+def unstacked(tree: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """A stack (R, ...) of states or masks, one by one."""
+    size = len(next(iter(tree.values()))) if tree else 0
+    return [{name: tensor[n] for name, tensor in tree.items()} for n in range(size)]
