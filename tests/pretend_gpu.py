@@ -5,6 +5,7 @@ operation, a CPU generator draws nothing on a GPU, NumPy sees no GPU memory. It 
 numbers, streams or speed.
 """
 
+import copy
 from contextlib import ExitStack, contextmanager, nullcontext
 from unittest.mock import patch
 
@@ -129,7 +130,8 @@ class Graph:
 def capture(step, examples):
     """Stands in for `labkit.training.engines.captured.capture`, whose trace would not see these tensors."""
     step(*(tensor.clone() for tensor in examples))
-    return step
+    then = copy.copy(step.__self__)  # as a trace is of the network as it was
+    return getattr(then, step.__name__), ""
 
 
 @contextmanager
@@ -144,9 +146,10 @@ def pretended():
             ("torch.cuda.manual_seed_all", seed_all),
             ("torch.cuda.get_rng_state", lambda *_: STATE),
             ("torch.random.fork_rng", lambda *_, **__: nullcontext()),
-            ("labkit.training.population.Graph", Graph),
-            ("labkit.training.population.capture", capture),
+            ("labkit.training.engines.network.Graph", Graph),
+            ("labkit.training.engines.network.capture", capture),
         ):
             stack.enter_context(patch(target, stand_in))
+        stack.enter_context(patch.dict("labkit.runs.experiment._CAPTURES", clear=True))
         stack.enter_context(Mode())
         yield

@@ -67,20 +67,32 @@ class Together:
         clock = self.spec.clock(self.data.size("train"))
         points = evaluation_points(self.start, clock.run, clock.iterations(self.spec.evaluate_every))
         self.trainings = []
-        for n, seed in enumerate(self.seeds):
+        for n in range(len(self.seeds)):
             if self.saved is None:
                 tensors = {f"state/{k}": t for k, t in self.states[n].items()}
                 tensors |= {f"mask/{k}": t for k, t in self.masks[n].items()}
                 updates = len(moves.moments) if moves else 0
                 record = Record(self.start, clock.run, points, updates, len(self.masks[n]))
+                self.trainings.append(self._placed(n, tensors, record))
             else:
-                record = Record.of(self.saved[n])
-                tensors = {k: t for k, t in self.saved[n].items() if not k.startswith("history/")}
-            self.engine.put(n, tensors, seed, record.step)
-            keep = lambda step, tensors, n=n: self.kept.update({(n, step): tensors})  # noqa: E731
-            self.trainings.append(
-                Training(self.engine, n, seed, record, clock.run, dynamics=moves, snapshots=self.snapshots, keep=keep)
-            )
+                self.trainings.append(self._continued(n, self.saved[n]))
+
+    def _placed(self, n: int, tensors: Mapping[str, Tensor], record: Record) -> Training:
+        seed, total = self.seeds[n], self.spec.clock(self.data.size("train")).run
+        moves = self.dynamics if self.dynamics and self.dynamics.moments else None
+        keep = lambda step, tensors: self.kept.update({(n, step): tensors})  # noqa: E731
+        self.engine.put(n, tensors, seed, record.step)
+        return Training(self.engine, n, seed, record, total, dynamics=moves, snapshots=self.snapshots, keep=keep)
+
+    def _continued(self, n: int, saved: Mapping[str, Tensor]) -> Training:
+        tensors = {k: t for k, t in saved.items() if not k.startswith("history/")}
+        return self._placed(n, tensors, Record.of(saved))
+
+    def load(self, saved: Sequence[Mapping[str, Tensor]]) -> None:
+        """Go on from what `tensors` gave, in the networks that lie in the slots now."""
+        for n, tensors in enumerate(saved):
+            self.engine.free(n)
+            self.trainings[n] = self._continued(n, tensors)
 
     def network(self, n: int = 0) -> Network:
         """What trains in a slot."""

@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from labkit.ground.names import choose
 from labkit.notebook.results import draw_svg
 from labkit.notebook.settings import PRESETS, params_folder
+from labkit.runs.cleaning import clean
 from labkit.runs.store import runs_folder
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -132,14 +133,29 @@ def _figure(output: Any) -> go.Figure:
     return go.Figure({key: output.data[PLOTLY][key] for key in ("data", "layout")})
 
 
+def _clean(names: Sequence[str], delete: bool) -> int:
+    try:
+        found = clean(runs_folder(), names, delete=delete)
+    except ValueError as error:
+        print(error)
+        return 1
+    for path, why in found.items():
+        print(f"{'deleted' if delete else 'can go'}  {path}  ({why})")
+    print(f"{len(found)} found in {runs_folder()}" + ("" if delete or not found else "; --delete lets them go"))
+    return 0
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m labkit", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("action", choices=["reproduce", "refresh"])
-    parser.add_argument("names", nargs="*", help='notebooks, or "all"; default: the main ones to reproduce')
+    parser.add_argument("action", choices=["reproduce", "refresh", "clean"])
+    parser.add_argument("names", nargs="*", help='notebooks, or "all"; default: the main ones; of clean: runs')
+    parser.add_argument("--delete", action="store_true", help="of clean: delete what is listed without it")
     parser.add_argument("--preset", default="smoke", help=f"one of {', '.join(PRESETS)}")
     arguments = parser.parse_intermixed_args()
+    if arguments.action == "clean":
+        return _clean(arguments.names, arguments.delete)
     try:
         choose("preset", arguments.preset, PRESETS)
         names = [choose("notebook", name, [*notebooks(), "all"]) for name in arguments.names]

@@ -68,6 +68,8 @@ class Experiment:
         self.spec: Any = replace(spec, init=spec.initialisation)
         self.captures: Captures = {} if self._own_model else _CAPTURES.setdefault(self.step_digest, {})
         network = self.model()
+        if self._own_model and self.model() is network:
+            raise ValueError(f"model {spec.model!r} gives the same network twice: each call must build one of its own")
         drawn = models.initial_states(spec.model, self.options, self.spec.init, [(0, "init")])
         network.load_state_dict({name: state[0] for name, state in drawn.items()})
         logits = self._try(network)

@@ -177,7 +177,7 @@ class _Work:
         sizes = [1 if e.alone else max(1, self.cores // kernel_threads(e, self.cores)) for e in engines]
         return min(max(sizes), len(engines))
 
-    def jobs(self, busy: frozenset[Job]) -> list[Job]:
+    def jobs(self, busy: Sequence[Job]) -> list[Job]:
         """What can be worked on, the longest way first."""
         while True:
             self._collect()
@@ -254,10 +254,13 @@ class _Work:
 
     def save(self) -> None:
         """Keep what is on its way, and give it back."""
-        for planned in self.active:
-            if planned.task and not planned.task.done:
-                planned.task.save()
-                planned.task.folder.unlock()
+        left = [planned.task for planned in self.active if planned.task and not planned.task.done]
+        try:
+            for task in left:
+                task.save()
+        finally:
+            for task in left:
+                task.folder.unlock()
 
 
 def compute(wanted: Sequence[Labelled], title: str, root: Path | None = None) -> dict[str, str]:

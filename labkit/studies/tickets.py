@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import pandas as pd
 
@@ -192,38 +192,62 @@ def random_sparse(experiment: Experiment, mask: Masks, seed: int, copy: int, lev
 BRANCHES: dict[str, Control] = {"random_reinit": random_reinit, "random_sparse": random_sparse}
 
 
-def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Iterable[int] | None = None) -> Runs:
+@overload
+def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Iterable[int] | None = None) -> Runs: ...
+@overload
+def branch(
+    trunk: Mapping[K, Runs], kind: str | Control, *, per_seed: int = 1,
+    levels: Iterable[int] | Mapping[K, Iterable[int]] | None = None,
+) -> dict[K, Runs]: ...  # fmt: skip
+def branch(
+    trunk: Runs | Mapping[K, Runs], kind: str | Control, *, per_seed: int = 1, levels: Any = None
+) -> Runs | dict[K, Runs]:
     """Train a control beside the tickets: same data order, same length, other weights or masks.
 
     Args:
-        trunk: what `find_tickets` gave.
+        trunk: what `find_tickets` gave; of a mapping too.
         kind: a name of `BRANCHES`, or a function like those.
         per_seed: networks for each ticket.
-        levels: at which levels of pruning; default all from 1.
+        levels: at which levels of pruning; default all from 1. Of a mapping: for all, or by key.
 
     Raises:
         ValueError: for an unknown kind or level, or no level.
     """
-    if not isinstance(trunk, Runs):
-        raise ValueError(f"trunk is {shown(trunk)}: it must be what find_tickets gave")
+    trunks: dict[Any, Runs] = dict(trunk) if isinstance(trunk, Mapping) else {None: trunk}
+    for one in trunks.values():
+        if not isinstance(one, Runs):
+            raise ValueError(f"trunk is {shown(one)}: it must be what find_tickets gave")
     control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
     registered = [key for key, function in BRANCHES.items() if function is control]
     name = registered[0] if registered else f"{control.__qualname__} {code_digest(control)}"
+    per_seed = whole("per_seed", per_seed, 1, MOST_PER_SEED)
+    members = {}
+    for key, one in trunks.items():
+        wanted = _levels(one, levels[key] if isinstance(levels, Mapping) else levels)
+        members[key] = [
+            Labelled(_controlled(one.tickets[seed, level], name, control, level, copy), name, level, copy)
+            for level in wanted
+            for seed in one.runs[level].seeds
+            for copy in range(per_seed)
+        ]
+    root = next(iter(trunks.values())).root if trunks else None
+    blocked = compute([m for found in members.values() for m in found], TITLES.get(name, name), root)
+    found = {
+        key: Runs(name, _by_level(members[key], blocked, root), one.experiment, one.tickets, root)
+        for key, one in trunks.items()
+    }
+    return found if isinstance(trunk, Mapping) else found[None]
+
+
+def _levels(trunk: Runs, levels: object) -> list[int]:
+    """At which a control is trained."""
     above = [level for level in trunk.levels if level]
     wanted = above if levels is None else listed("levels", levels, of=whole, like=str(above))
     for level in wanted:
         choose("level", str(level), map(str, trunk.levels))
     if not wanted:
         raise ValueError(f"levels is {wanted}: give at least one of the tickets' levels, {trunk.levels}")
-    per_seed = whole("per_seed", per_seed, 1, MOST_PER_SEED)
-    members = [
-        Labelled(_controlled(trunk.tickets[seed, level], name, control, level, copy), name, level, copy)
-        for level in wanted
-        for seed in trunk.runs[level].seeds
-        for copy in range(per_seed)
-    ]
-    blocked = compute(members, TITLES.get(name, name), trunk.root)
-    return Runs(name, _by_level(members, blocked, trunk.root), trunk.experiment, trunk.tickets, trunk.root)
+    return wanted
 
 
 def _controlled(ticket: Run, name: str, control: Control, level: int, copy: int) -> Run:

@@ -45,7 +45,7 @@ class Job(Protocol):
 
 
 def side_by_side(
-    jobs: Callable[[frozenset[Job]], Sequence[Job]], most: int, told: Callable[[], None] | None = None
+    jobs: Callable[[Sequence[Job]], Sequence[Job]], most: int, told: Callable[[], None] | None = None
 ) -> None:
     """Work on jobs until there are none.
 
@@ -57,18 +57,16 @@ def side_by_side(
     An exception of a job, Ctrl-C or SIGTERM stops all jobs at the end of their slices, and is raised.
     """
     cores = torch.get_num_threads()
-    gpu = torch.cuda.is_available()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []  # seeding seeds them all
     busy: dict[Future[None], Job] = {}
     try:
-        with (
-            torch.random.fork_rng(devices=[torch.cuda.current_device()] if gpu else []),
-            workers(most) as pool,
-        ):
+        with torch.random.fork_rng(devices=gpus), workers(most) as pool:
             try:
                 while True:
-                    ready = jobs(frozenset(busy.values()))
-                    for job in ready:
-                        if job not in busy.values() and _fits(job, list(busy.values()), cores, most):
+                    for job in jobs(list(busy.values())):
+                        if not any(job is other for other in busy.values()) and _fits(
+                            job, list(busy.values()), cores, most
+                        ):
                             busy[pool.submit(_slice, job)] = job
                     if not busy:
                         return

@@ -86,7 +86,7 @@ def test_updates_conserve_counts(study):
 
 
 def test_study_is_what_results_take(study):
-    assert len(study.runs) == 7 and repr(study) == "Study(7 rows of conv_2 on digits)"
+    assert len(study.rows) == 7 and repr(study) == "Study(7 rows of conv_2 on digits)"
     assert len(sparse_metrics.ends(study)) == 14
 
 

@@ -5,11 +5,12 @@ import torch
 
 import labkit as lk
 from labkit.ground import tensor_files
-from labkit.runs.folders import scan
+from labkit.runs.store import scan
 from labkit.runs.ticket_files import Ticket
 from labkit.sparsity import masks
 from labkit.studies import metrics
-from tests.conftest import lenet, small_spec
+from tests.conftest import finished, lenet, small_spec
+from tests.trainings import Together, unstacked
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +49,13 @@ def test_the_largest_trained_weights_survive(trunk):
 def test_optimiser_schedule_and_order_start_afresh_each_round(trunk, runs):
     """Training the ticket's file by itself gives the level's run, bit for bit."""
     from labkit.data import load
-    from labkit.training.loop import Training
-    from labkit.training.population import Population
 
-    states, mask = trunk.runs[2].start()
-    spec = small_spec().train
-    run = Training(Population(lenet, states, mask, spec), load("digits", shape=(1, 28, 28)), spec, [0, 1])
+    states, mask = (unstacked(tree) for tree in trunk.runs[2].start())
+    run = Together(lenet, states, mask, load("digits", shape=(1, 28, 28)), small_spec().train, [0, 1])
     run.run()
     for name, state in trunk.runs[2].final()[0].items():
-        assert torch.equal(state, run.population.states[name]), name
+        for n in range(2):
+            assert torch.equal(state[n], run.network(n).state[name]), name
 
 
 def test_controls_keep_what_they_should(trunk, controls):  # pitfall: three-random-controls
@@ -79,46 +78,36 @@ def test_controls_keep_what_they_should(trunk, controls):  # pitfall: three-rand
 
 
 def test_controls_are_drawn_anew_at_each_level_and_again_the_same(trunk):
-    levels = {level: trunk.runs[level].start()[1] for level in (1, 2)}
+    _, mask = trunk.runs[1].start()
+    full = {name: torch.ones_like(one[0]) for name, one in mask.items()}
     for control in (lk.random_reinit, lk.random_sparse):
-        drawn = {}
-        for level, mask in levels.items():
-            full = {name: torch.ones_like(one) for name, one in mask.items()}
-            drawn[level] = control(trunk.experiment, full, [(0, 0), (1, 0)], level).states["fc1.weight"].flatten(1)
-            again = control(trunk.experiment, full, [(0, 0), (0, 1)], level).states["fc1.weight"].flatten(1)
-            assert torch.equal(again[0], drawn[level][0]) and not torch.equal(again[1], drawn[level][0])
-        for n in range(2):
-            correlation = torch.corrcoef(torch.stack([drawn[1][n], drawn[2][n]]))[0, 1]
+
+        def drawn(*position, control=control):
+            return control(trunk.experiment, full, *position)[0]["fc1.weight"].flatten()
+
+        for seed in range(2):
+            assert torch.equal(drawn(seed, 0, 1), drawn(seed, 0, 1))
+            assert not torch.equal(drawn(seed, 0, 1), drawn(seed, 1, 1)), "copies differ"
+            correlation = torch.corrcoef(torch.stack([drawn(seed, 0, 1), drawn(seed, 0, 2)]))[0, 1]
             assert abs(correlation) < 0.02, "levels that are counted as separate share nothing"
 
 
-def test_old_folders_of_controls_do_not_pass_for_new_ones_and_those_of_tickets_do(trunk):
-    folder = trunk.experiment.folder
-    assert "revised" not in folder(1, "ticket", [0]).identity
-    for kind in ("random_reinit", "random_sparse", "own_control 0123456789abcdef"):
-        assert folder(1, kind, [0]).identity["revised"] == ["new weights at each level"]
-
-
 @pytest.mark.usefixtures("kernel_threads")
-def test_finished_runs_are_read_and_more_levels_extend_them(runs, monkeypatch):
-    from labkit.training.loop import Training
-
+def test_finished_runs_are_read_and_more_levels_extend_them(runs):
     lk.find_tickets(small_spec(levels=1), [0])
-    calls = []
-    original = Training.run
-    monkeypatch.setattr(Training, "run", lambda self, *a, **k: (calls.append(self.total), original(self, *a, **k))[1])
+    before = finished(runs)
     lk.find_tickets(small_spec(levels=1), [0])
-    assert not calls
+    assert finished(runs) == before and len(before) == 2
     lk.find_tickets(small_spec(levels=2), [0])
-    assert calls.count(60) == 1, "only the new level is trained"
-    assert sorted(scan()["level"]) == [0, 1, 2]
+    assert len(finished(runs)) == 3 and finished(runs).items() > before.items(), "only the new level is trained"
+    assert sorted(scan()["density"].round(4)) == [0.6406, 0.8004, 1.0]
 
 
 def test_rewinding_to_a_later_step(runs):  # pitfall: rewound-off-by-one
     spec = small_spec(levels=1, rewind="1ep", duration="2ep")
     trunk = lk.find_tickets(spec, [0])
     k = round(1198 / 60)
-    assert trunk.experiment.rewind == k and trunk.runs[1].result["begin"] == k
+    assert trunk.experiment.rewind == k and trunk.runs[1].members[0].run.first == k
     until_k = lk.find_tickets(small_spec(levels=0, duration=f"{k}it"), [0])
     at_k, _ = until_k.runs[0].final()
     states, mask = trunk.runs[1].start()
@@ -169,7 +158,8 @@ def test_one_shot_prunes_the_dense_network_to_each_level(runs):
         lk.find_tickets(lk.TicketSpec(train=small_spec().train, prune=lk.PruneSpec(levels=2, iterative=value)), [0])
         for value in (True, False)
     )
-    assert iterative.runs[0].folder.hash == one_shot.runs[0].folder.hash, "the dense network is shared"
+    for level in (0, 1):
+        assert iterative.runs[level].hashes == one_shot.runs[level].hashes, "what is the same is trained once"
     trained, _ = one_shot.runs[0].final()
     mask = one_shot.runs[2].start()[1]["fc2.weight"][0]
     size = trained["fc2.weight"][0].abs()
@@ -204,7 +194,7 @@ def test_ticket_refuses_another_model_and_damage(trunk, tmp_path):
     ticket = trunk.ticket(seed=0, level=1)
     with pytest.raises(ValueError, match=r"for another model: .*is in only one"):
         ticket.load_into(torch.nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"for another model: fc3.weight is \(10, 100\) in the ticket, \(100, 100\)"):
+    with pytest.raises(ValueError, match=r"for another model: fc3.bias is \(10,\) in the ticket, \(100,\)"):
         from labkit.models import build
 
         ticket.load_into(build("lenet_300_100", {"classes": 100}))
@@ -228,10 +218,11 @@ def test_ticket_refuses_another_model_and_damage(trunk, tmp_path):
 def test_a_diverging_seed_is_named_and_the_others_go_on(runs, monkeypatch):
     from labkit.runs.experiment import Experiment
 
-    def poisoned(self, replicates, purpose):
-        states = original(self, replicates, purpose)
-        states["fc1.weight"][1, 0, 0] = float("nan")
-        return states
+    def poisoned(self, seed, purpose):
+        state = original(self, seed, purpose)
+        if seed == 8:
+            state["fc1.weight"][0, 0] = float("nan")
+        return state
 
     original = Experiment.initial
     monkeypatch.setattr(Experiment, "initial", poisoned)
@@ -239,10 +230,13 @@ def test_a_diverging_seed_is_named_and_the_others_go_on(runs, monkeypatch):
         UserWarning, match="seed 8, copy 0 of ticket at level 0 stopped at step 0: its loss was not finite"
     ):
         trunk = lk.find_tickets(small_spec(levels=1), [7, 8, 9])
-    assert [r["seed"] for r in trunk.runs[1].result["replicates"]] == [7, 9]
+    assert trunk.runs[0].seeds == [7, 8, 9] and trunk.runs[1].seeds == [7, 9]
     assert sorted(metrics.outcomes(metrics.curves(trunk))["seed"].unique()) == [7, 9]
+    with pytest.warns(UserWarning, match="seed 8, copy 0 of ticket at level 0 stopped"):
+        again = lk.find_tickets(small_spec(levels=1), [7, 8, 9])
+    assert again.runs[1].hashes == trunk.runs[1].hashes, "and it is said again when the runs are read"
     monkeypatch.setattr(Experiment, "initial", original)
-    alone = lk.find_tickets(small_spec(levels=1), [7, 9])
+    alone = lk.find_tickets(small_spec(levels=1), [7, 9], root=runs / "alone")
     mine, theirs = (tickets.runs[1].final()[0]["fc1.weight"][1] for tickets in (trunk, alone))
     assert torch.equal(mine, theirs)
 
@@ -251,8 +245,9 @@ def test_all_seeds_diverging_is_an_error(runs):
     spec = lk.TicketSpec(train=lk.TrainSpec(optimizer="sgd", lr=1000, duration="20it"), prune=lk.PruneSpec(levels=1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(RuntimeError, match="every network of ticket diverged at level 0"):
-            lk.find_tickets(spec, [0])
+        for _ in range(2):  # computed, and read
+            with pytest.raises(RuntimeError, match="every network of ticket that level 1 would start from diverged"):
+                lk.find_tickets(spec, [0])
 
 
 @pytest.mark.parametrize(
@@ -315,31 +310,13 @@ def test_own_model_and_own_data(runs, tmp_path, monkeypatch):
         test_images=images[:30],
         test_labels=labels[:30],
     )
-    assert lk.find_tickets(spec, [0, 1]).runs[0].folder.hash != trunk.runs[0].folder.hash, "other content, other run"
+    assert not set(lk.find_tickets(spec, [0, 1]).runs[0].hashes) & set(trunk.runs[0].hashes), "other content, other run"
 
 
 def test_one_table_is_of_one_experiment(trunk, tmp_path):
     other = lk.find_tickets(small_spec(model_options={"activation": "sigmoid"}, levels=0), [0], root=tmp_path)
     with pytest.raises(ValueError, match="two experiments"):
         metrics.curves(trunk, other)
-
-
-def test_hashes_tell_experiments_apart_and_only_them(tmp_path, monkeypatch):
-    from labkit.runs.experiment import Experiment
-    from labkit.runs.own_code import code_digest
-
-    def run(**changes):
-        return Experiment(small_spec(**changes), tmp_path).folder(1, "ticket", [0]).hash
-
-    assert run() == run(model_options={"classes": 10}) == run(model_options={"activation": "relu"})
-    different = [run(), run(model_options={"classes": 12}), run(rewind="5it"), run(data={"normalisation": "unit"})]
-    assert len(set(different)) == 4
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "net.py").write_text("from labkit.models.lenet import LeNet300100 as net\n")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="that a module file holds by that name"):
-        code_digest(lambda: None)
-    assert code_digest(lk.find_tickets) == code_digest(lk.find_tickets) != code_digest(lk.branch)
 
 
 def test_own_models_keep_their_own_initialisation_unless_told_otherwise(tmp_path, monkeypatch):
@@ -353,22 +330,19 @@ def test_own_models_keep_their_own_initialisation_unless_told_otherwise(tmp_path
         "    return nn.Sequential(nn.Flatten(), layer)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    replicates, folders = [(0, 0)], set()
     for init, constant in (("default", True), ("own", True), ("glorot_normal", False)):
         experiment = Experiment(lk.TicketSpec(model="constant:net", init=init), tmp_path)
-        weight = experiment.initial(replicates, "init")["1.weight"]
-        assert bool((weight == 0.125).all()) == constant
-        folders.add(experiment.folder(0, "ticket", [0]).hash)
-    assert len(folders) == 2 and lk.TicketSpec(init="own").initialisation == "own"
+        assert bool((experiment.initial(0, "init")["1.weight"] == 0.125).all()) == constant
     for spec, init in ((lk.TicketSpec(), "glorot_normal"), (lk.SparseSpec(), "own")):
-        default = Experiment(spec, tmp_path)
-        same = Experiment(type(spec)(init=init), tmp_path)
-        assert default.spec.init == init and "init" not in default.folder(0, "x", [0]).identity["spec"]
-        assert default.folder(0, "x", [0]).hash == same.folder(0, "x", [0]).hash
+        assert Experiment(spec, tmp_path).spec.init == init
 
 
-def own_control(experiment, masks, replicates, level):
-    return lk.random_reinit(experiment, masks, replicates, level)
+def own_control(experiment, mask, seed, copy, level):
+    return lk.random_reinit(experiment, mask, seed, copy, level)
+
+
+def careless_control(experiment, mask, seed, copy, level):
+    return experiment.initial(seed, "init/0"), {name: one.float() for name, one in mask.items()}
 
 
 def test_own_control(trunk):
@@ -376,6 +350,8 @@ def test_own_control(trunk):
     assert control.branch.startswith("own_control ") and control.levels == [1]
     with pytest.raises(ValueError, match="a function or a class that a module file holds"):
         lk.branch(trunk, lambda *a: None, levels=[1])
+    with pytest.raises(ValueError, match=r"control 'careless_control .*: the mask of fc1.weight must be bool"):
+        lk.branch(trunk, careless_control, levels=[1])
 
 
 def test_layer_rates(runs):

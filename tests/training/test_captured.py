@@ -10,9 +10,10 @@ from labkit import models
 from labkit.ground.randomness import generator
 from labkit.specs.networks import TrainSpec
 from labkit.training.engines.captured import capture
-from labkit.training.loop import Training
-from labkit.training.population import Population
+from labkit.training.engines.network import Network
+from labkit.training.loop import SLICE_SECONDS
 from tests.conftest import lenet, lenet_states
+from tests.trainings import Together, unstacked
 
 SPEC = TrainSpec(duration="24it", evaluate_every="12it", batch_size=20, optimizer="sgd", lr=0.05, momentum=0.9)
 NETWORKS = {
@@ -29,26 +30,30 @@ NETWORKS = {
 def test_captured_steps_are_the_plain_steps_bit_for_bit(name, optimizer):
     options, shape = NETWORKS[name]
     spec = TrainSpec(optimizer=optimizer, lr=0.01, weight_decay=1e-3)
-    populations = []
+    states = models.initial_states(name, options, "glorot_normal", [(0, "init"), (1, "init")])
+    wanted = models.prunable(models.build(name, options))
+    masks = {layer: torch.rand(states[layer].shape, generator=generator(0, "test", layer)) < 0.5 for layer in wanted}
+    found = []
     for captured in (True, False):
-        states = models.initial_states(name, options, "glorot_normal", [(0, "init"), (1, "init")])
-        wanted = models.prunable(models.build(name, options))
-        masks = {
-            layer: torch.rand(states[layer].shape, generator=generator(0, "test", layer)) < 0.5 for layer in wanted
-        }
-        population = Population(lambda: models.build(name, options), states, masks, spec)
+        captures = {}
+        networks = [
+            Network(models.build(name, options), state, mask, spec, captures=captures)
+            for state, mask in zip(unstacked(states), unstacked(masks), strict=True)
+        ]
         rng = torch.Generator().manual_seed(0)
         for step in range(3):
+            network = networks[step % 2]
             inputs, labels = torch.randn(8, *shape, generator=rng), torch.randint(0, 10, (8,), generator=rng)
-            population.prepare(inputs, labels)
-            assert population.captured or not (captured or step == 0)
+            network.prepare(inputs, labels)
+            assert network.captured or not (captured or step < 2)
             if not captured:
-                population._captured = None
+                network._captured = None
             torch.manual_seed(step)
-            population.step(step % 2, inputs, labels, 0.01 / (step + 1))
-        populations.append(population)
-    mine, theirs = (population.tensors() for population in populations)
-    assert [key for key in theirs if not torch.equal(mine[key].nan_to_num(), theirs[key].nan_to_num())] == []
+            network.step(inputs, labels, 0.01 / (step + 1))
+        assert len(captures) == 1, "captured once, for both"
+        found.append([network.tensors() for network in networks])
+    for mine, theirs in zip(*found, strict=True):
+        assert [key for key in theirs if not torch.equal(mine[key].nan_to_num(), theirs[key].nan_to_num())] == []
 
 
 @pytest.mark.parametrize("name", ["conv_2", "resnet20"])
@@ -59,22 +64,23 @@ def test_convolutions_learn_as_with_torch_optim_however_images_lie_in_memory(nam
     """Fused optimisers walk through memory: a gradient that lies otherwise than its weight would be scrambled."""
     options = {"width": 0.25}
     spec = TrainSpec(optimizer=optimizer, lr=0.01)
-    states = models.initial_states(name, options, "glorot_normal", [(0, "init")])
-    population = Population(lambda: models.build(name, options), states, {}, spec)
+    drawn = models.initial_states(name, options, "glorot_normal", [(0, "init")])
+    state = {key: stack[0] for key, stack in drawn.items()}
+    trained = Network(models.build(name, options), state, {}, spec)
     network = models.build(name, options)
-    network.load_state_dict({key: state[0].clone() for key, state in states.items()})
+    network.load_state_dict(state)
     kind = torch.optim.SGD if optimizer == "sgd" else torch.optim.Adam
     plain = kind(network.parameters(), lr=0.01, foreach=False, fused=False)
     rng = torch.Generator().manual_seed(0)
     for _ in range(2):
         inputs = torch.randn(16, 3, 32, 32, generator=rng).contiguous(memory_format=layout)
         labels = torch.randint(0, 10, (16,), generator=rng)
-        population.step(0, inputs, labels, 0.01)
+        trained.step(inputs, labels, 0.01)
         plain.zero_grad()
         nn.functional.cross_entropy(network(inputs), labels).backward()
         plain.step()
     for key, parameter in network.named_parameters():
-        mine, theirs = population.states[key][0] - states[key][0], parameter.detach() - states[key][0]
+        mine, theirs = trained.state[key] - state[key], parameter.detach() - state[key]
         close = torch.isclose(mine, theirs, rtol=0.05, atol=2e-4).float().mean()
         assert close > 0.97, (key, float(close))  # Adam blows rounding up where gradients are tiny
 
@@ -94,12 +100,14 @@ class Branching(nn.Module):
 
 
 def test_what_cannot_be_captured_trains_in_plain_steps(digits):
-    states = {name: state.expand(3, *state.shape) for name, state in Branching().state_dict().items()}
-    run = Training(Population(Branching, states, {}, SPEC), digits, SPEC, [0, 1, 2])
+    run = Together(Branching, [Branching().state_dict()] * 3, [{}] * 3, digits, SPEC, [0, 1, 2])
     run.run()
-    assert not run.population.captured
-    assert run.record.step == [24] * 3 and run.record.diverged == [-1] * 3
-    assert run.record.history[:, -1, 0].mean() < run.record.history[:, 1, 0].mean(), "it learns"
+    how, why = run.engine.how(0)
+    assert not run.network().captured and how == "plain" and "data-dependent" in why
+    assert [run.record(n).step for n in range(3)] == [24] * 3
+    assert [run.record(n).diverged for n in range(3)] == [-1] * 3
+    losses = torch.stack([run.history(n)[:, 0] for n in range(3)])
+    assert losses[:, -1].mean() < losses[:, 1].mean(), "it learns"
 
 
 def test_capturing_changes_neither_its_arguments_nor_the_generator():
@@ -110,38 +118,47 @@ def test_capturing_changes_neither_its_arguments_nor_the_generator():
         return weight.sum()
 
     before = torch.get_rng_state()
-    captured = capture(step, [weight, torch.ones(3)])
-    assert captured is not None and weight.tolist() == [1, 1, 1] and torch.equal(before, torch.get_rng_state())
+    captured, refused = capture(step, [weight, torch.ones(3)])
+    assert captured is not None and not refused
+    assert weight.tolist() == [1, 1, 1] and torch.equal(before, torch.get_rng_state())
     captured(weight, torch.ones(3))
     assert (weight > 1).all()
 
 
-def test_an_interrupt_in_a_step_of_a_single_network_waits_for_its_end(digits, monkeypatch):
-    """Ctrl-C between two operations of a step would leave a step half done."""
+@pytest.mark.parametrize("slices", [0.0, SLICE_SECONDS])
+def test_an_interrupt_in_a_step_of_a_single_network_waits_for_its_end(digits, monkeypatch, slices):
+    """Ctrl-C between two operations of a step would leave a step half done; it is heard at the end of a slice."""
+    monkeypatch.setattr("labkit.training.loop.SLICE_SECONDS", slices)  # 0: slices of a step
     spec = TrainSpec(duration="100000it", evaluate_every="100000it", batch_size=20)
 
     def training():
-        return Training(Population(lenet, lenet_states(), {}, spec), digits, spec, [0])
+        return Together(lenet, unstacked(lenet_states()), [{}], digits, spec, [0])
 
-    saved, run = {}, training()
-    plain = run.population.step
+    run, begun, ended = training(), [], []
+    network = run.network()
+    plain = network.step
 
     def step(*arguments):
-        if run.record.step[0] == 37:
+        begun.append(run.record().step)  # of its slice
+        if len(begun) == 38:
             signal.raise_signal(signal.SIGINT)
-        return plain(*arguments)
+        ended.append(plain(*arguments))
+        return ended[-1]
 
-    monkeypatch.setattr(run.population, "step", step)
+    monkeypatch.setattr(network, "step", step)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores Ctrl-C
     try:
         with pytest.raises(KeyboardInterrupt):
-            run.run(save=lambda tensors: saved.update({k: v.clone() for k, v in tensors.items()}))
+            run.run()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    done = int(saved["loop/step"][0])
-    assert done == 38 == saved["step/fc1.weight"][0], "the step was ended"
+    (saved,) = run.tensors()
+    done = run.record().step
+    assert done == len(begun) == len(ended) == saved["step/fc1.weight"], "the step was ended"
+    assert done >= 38 and begun[37] == begun[-1], "and its slice, no other"
+    assert done == 38 or slices
     other = training()
     for step in range(done):
-        other.population.step(0, *other.batch(0, step), other.lr(step))
-    assert torch.allclose(saved["state/fc3.weight"], other.population.states["fc3.weight"], atol=1e-4)
+        other.network().step(*other.batch(0, step), other.engine.lr(step))
+    assert torch.allclose(saved["state/fc3.weight"], other.network().state["fc3.weight"], atol=1e-4)

@@ -9,10 +9,10 @@ from labkit import data, models
 from labkit.data import BatchOrder
 from labkit.ground.device import PRECISIONS, device, precision
 from labkit.specs.networks import TrainSpec
-from labkit.training.loop import Training
-from labkit.training.population import Population
+from labkit.training.engines.network import Network
 from tests.conftest import lenet, lenet_states
 from tests.pretend_gpu import GPU, pretended
+from tests.trainings import Together, unstacked
 
 CPU = torch.device("cpu")
 # Options, image shape, learning rate. Through batch norm differences in rounding grow: at a rate of 0.01 the losses of
@@ -30,8 +30,19 @@ def training(name, options, shape, where, spec, seeds=(0, 1)):
     wanted = models.prunable(models.build(name, options))
     rng = torch.Generator().manual_seed(0)
     masks = {layer: torch.rand(states[layer].shape, generator=rng) < 0.5 for layer in wanted}
-    population = Population(lambda: models.build(name, options), states, masks, spec, where)
-    return Training(population, data.load("digits", shape=shape), spec, list(seeds))
+    return Together(
+        lambda: models.build(name, options), unstacked(states), unstacked(masks), data.load("digits", shape=shape),
+        spec, list(seeds), where,
+    )  # fmt: skip
+
+
+def dense(count, spec, digits):
+    """LeNets without masks."""
+    return Together(lenet, unstacked(lenet_states(count)), [{}] * count, digits, spec, list(range(count)))
+
+
+def histories(run):
+    return torch.stack([run.history(n) for n in range(len(run.seeds))])
 
 
 def test_the_device_is_chosen_by_the_environment_and_checked(monkeypatch):
@@ -65,28 +76,30 @@ def test_precision_is_set_for_a_while_and_put_back():
 @pytest.mark.parametrize("name", PRECISIONS)
 def test_every_precision_trains_and_keeps_float32_weights(digits, name):
     spec = TrainSpec(duration="40it", evaluate_every="40it", batch_size=20, precision=name)
-    run = Training(Population(lenet, lenet_states(2), {}, spec), digits, spec, [0, 1])
+    run = dense(2, spec, digits)
     run.run()
-    assert run.population.captured and run.population.states["fc1.weight"].dtype == torch.float32
-    assert run.record.history[:, -1, 2].max() < run.record.history[:, 0, 2].min(), "validation loss falls"
+    for n in range(2):
+        assert run.network(n).captured and run.network(n).state["fc1.weight"].dtype == torch.float32
+    assert histories(run)[:, -1, 2].max() < histories(run)[:, 0, 2].min(), "validation loss falls"
 
 
 def test_convolutions_lie_channels_last_and_files_do_not():
     run = training("conv_2", {"width": 0.1}, (3, 32, 32), CPU, TrainSpec(duration="2it"))
-    for tree in (run.population.states, run.population.slots["exp_avg"], run.population.masks):
-        stack = next(tensor for tensor in tree.values() if tensor.ndim == 5 and tensor.shape[2] > 1)
-        assert stack[0].is_contiguous(memory_format=torch.channels_last)
+    for network in (run.network(n) for n in range(2)):
+        for tree in (network.state, network.slots["exp_avg"], network.masks):
+            kernel = next(tensor for tensor in tree.values() if tensor.ndim == 4 and tensor.shape[1] > 1)
+            assert kernel.is_contiguous(memory_format=torch.channels_last)
     run.run()
-    assert run.record.step == [2, 2]
+    assert [run.record(n).step for n in range(2)] == [2, 2]
 
 
 def test_label_smoothing_is_that_of_torch(digits):
     spec = TrainSpec(optimizer="sgd", lr=0.1, label_smoothing=0.2, duration="1it")
-    population = Population(lenet, lenet_states(), {}, spec)
+    (state,) = unstacked(lenet_states())
     network = lenet()
-    network.load_state_dict({name: state[0].clone() for name, state in population.states.items()})
+    network.load_state_dict({name: tensor.clone() for name, tensor in state.items()})
     inputs, labels = digits.inputs("train", slice(0, 20))
-    loss, _ = population.step(0, inputs, labels, 0.1).tolist()
+    loss, _ = Network(lenet(), state, {}, spec).step(inputs, labels, 0.1).tolist()
     targets = torch.full((20, 10), 0.02).scatter(1, labels[:, None], 0.82)
     expected = -(targets * network(inputs).detach().log_softmax(1)).sum(1).mean()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
@@ -97,28 +110,31 @@ def test_losses_that_wait_on_a_device_are_all_read(digits, monkeypatch):
     spec = TrainSpec(duration="25it", evaluate_every="10it", batch_size=20)
 
     def run(unread, lr=1.2e-3):
-        monkeypatch.setattr("labkit.training.loop.UNREAD_STEPS", {"cpu": unread})
-        found = Training(Population(lenet, lenet_states(2), {}, spec), digits, spec, [0, 1])
-        found.lr = lambda step: lr if step < 13 else float("nan")
+        monkeypatch.setattr("labkit.training.engines.stepping.UNREAD_STEPS", {"cpu": unread})
+        found = dense(2, spec, digits)
+        found.engine.lr = lambda step: lr if step < 13 else float("nan")
         found.run()
         return found
 
     at_once, later = run(1), run(7)
-    for found in (at_once.record, later.record):
-        assert found.diverged == found.step == [14, 14]
-    assert torch.equal(at_once.record.history.nan_to_num(), later.record.history.nan_to_num())
+    for found in (at_once, later):
+        assert [(found.record(n).diverged, found.record(n).step) for n in range(2)] == [(14, 14), (14, 14)]
+    for n in range(2):
+        mine, theirs = (found.record(n).tensors() for found in (at_once, later))
+        assert all(torch.equal(mine[name].nan_to_num(), theirs[name].nan_to_num()) for name in mine)
 
 
-def test_no_loss_is_lost_when_a_replicate_changes_hands(digits, monkeypatch):
-    """Losses that wait are read before a worker gives its replicate back: another process may go on with it."""
+def test_no_loss_is_lost_when_a_network_changes_hands(digits, monkeypatch):
+    """Losses that wait are read before a worker gives its network back: another process may go on with it."""
     spec = TrainSpec(duration="24it", evaluate_every="12it", batch_size=20)
     found = []
     for unread, seconds in ((1, 60.0), (500, 0.0)):
-        monkeypatch.setattr("labkit.training.loop.UNREAD_STEPS", {"cpu": unread})
+        monkeypatch.setattr("labkit.training.engines.stepping.UNREAD_STEPS", {"cpu": unread})
         monkeypatch.setattr("labkit.training.loop.SLICE_SECONDS", seconds)
-        run = Training(Population(lenet, lenet_states(3), {}, spec), digits, spec, [0, 1, 2])
+        run = dense(3, spec, digits)
         run.run()
-        found.append(run.record.history.nan_to_num())
+        assert all(run.record(n).losses.isfinite().all() for n in range(3))
+        found.append(histories(run).nan_to_num())
     assert torch.equal(*found)
 
 
@@ -137,18 +153,19 @@ def test_no_step_mixes_tensors_of_two_devices(name, monkeypatch):
     augment = "none" if shape[0] == 1 else "crop_flip"
     spec = TrainSpec(duration="4it", evaluate_every="2it", batch_size=32, lr=1e-3, augment=augment)
     here = training(name, options, shape, CPU, spec, seeds=(0,))
-    before = {key: state.clone() for key, state in here.population.states.items()}
+    before = {key: state.clone() for key, state in here.network().state.items()}
     here.run()
-    assert all((state - before[key]).abs().max() > 1e-4 for key, state in here.population.states.items())
+    assert all((state - before[key]).abs().max() > 1e-4 for key, state in here.network().state.items())
     with pretended():
         there = training(name, options, shape, GPU, spec, seeds=(0,))
         there.run()
-        saved = {key: tensor.cpu() for key, tensor in there.tensors().items()}
+        (saved,) = there.tensors()
         again = training(name, options, shape, GPU, spec, seeds=(0,))
-        again.load(saved)
-    assert there.population._graphs, "steps are replayed"
-    assert torch.allclose(here.record.history, there.record.history, rtol=1e-4, equal_nan=True)
-    for key, tensor in here.tensors().items():
+        again.load([saved])
+    assert there.network()._graph, "steps are replayed"
+    assert all(tensor.device == GPU for tensor in there.network().tensors().values())
+    assert torch.allclose(here.history(), there.history(), rtol=1e-4, equal_nan=True)
+    for key, tensor in here.tensors()[0].items():
         assert torch.allclose(tensor.double(), saved[key].double(), rtol=1e-3, atol=2e-5, equal_nan=True), key
 
 
@@ -159,7 +176,7 @@ def test_dropout_on_a_gpu_is_drawn_from_the_seed_of_the_step():
         runs = [training("conv_2", options, shape, GPU, spec, seeds=(0,)) for _ in range(2)]
         for run in runs:
             run.run()
-    assert torch.equal(*(run.record.history.nan_to_num() for run in runs))
+    assert torch.equal(*(run.history().nan_to_num() for run in runs))
 
 
 @pytest.mark.parametrize("score", ["magnitude", "gradient", "obd", "random"])
@@ -179,7 +196,7 @@ def test_masks_that_move_on_a_gpu_move_as_on_the_cpu(method, tmp_path, monkeypat
         train=TrainSpec("12it", "sgd", lr=0.01, momentum=0.9, batch_size=16, evaluate_every="6it"),
         topology=lk.TopologySpec(method, density=0.3, allocation="erk", every="3it"),
     )  # fmt: skip
-    same_everywhere(lambda root: lk.train_sparse(spec, [0], root=root).run, tmp_path, monkeypatch)
+    same_everywhere(lambda root: lk.train_sparse(spec, [0], root=root).networks, tmp_path, monkeypatch)
 
 
 def same_everywhere(compute, tmp_path, monkeypatch):
@@ -189,7 +206,7 @@ def same_everywhere(compute, tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_DEVICE", "cuda:0")
     with pretended():
         there = compute(tmp_path / "gpu")
-    assert here.folder.path != there.folder.path and "pretended" in there.result["hardware"]
+    assert here.folders[0].path != there.folders[0].path and "pretended" in there.results[0]["hardware"]
     for mine, theirs in zip((*here.start(), *here.final()), (*there.start(), *there.final()), strict=True):
         assert mine.keys() == theirs.keys()
         for key, tensor in mine.items():
@@ -213,13 +230,15 @@ def test_cpu_and_gpu_lose_alike_over_twenty_steps(name):
     for step in (0, 7, 19):  # the same batches, augmented alike
         (mine, labels), (theirs, their_labels) = (run.batch(1, step) for run in runs)
         assert torch.equal(labels, their_labels.cpu()) and torch.allclose(mine, theirs.cpu(), atol=1e-6)
-    for name_, state in runs[0].population.states.items():
-        assert torch.equal(state, runs[1].population.states[name_].cpu()), name_
+    for n in range(2):
+        for name_, state in runs[0].network(n).state.items():
+            assert torch.equal(state, runs[1].network(n).state[name_].cpu()), name_
     for run in runs:
         run.run()
-    assert torch.allclose(runs[0].record.history[:, 1:, 0], runs[1].record.history[:, 1:, 0], rtol=2e-3, atol=2e-4)
-    for layer, mask in runs[1].population.masks.items():
-        assert not runs[1].population.states[layer][~mask].any()
+    assert torch.allclose(*(histories(run)[:, 1:, 0] for run in runs), rtol=2e-3, atol=2e-4)
+    for network in (runs[1].network(n) for n in range(2)):
+        for layer, mask in network.masks.items():
+            assert not network.state[layer][~mask].any()
 
 
 @needs_gpu
@@ -228,11 +247,11 @@ def test_cpu_and_gpu_change_weights_alike_in_the_first_step(name):
     options, shape, _ = FAMILIES[name]
     spec = TrainSpec(duration="1it", evaluate_every="1it", batch_size=32, optimizer="sgd", lr=0.01)
     here, there = (training(name, options, shape, where, spec, seeds=(0,)) for where in (CPU, torch.device("cuda")))
-    before = {layer: here.population.states[layer].clone() for layer in here.population.masks}
+    before = {layer: here.network().state[layer].clone() for layer in here.network().masks}
     for run in (here, there):
         run.run()
     for layer, start in before.items():
-        mine, theirs = (run.population.states[layer].cpu() - start for run in (here, there))
+        mine, theirs = (run.network().state[layer].cpu() - start for run in (here, there))
         assert mine.norm() > 0 and (mine - theirs).norm() < 0.01 * mine.norm(), layer
 
 
@@ -244,31 +263,31 @@ def test_dropout_in_a_resumed_run_is_that_of_an_uninterrupted_one():
     def run():
         return training("conv_2", options, shape, torch.device("cuda"), spec, seeds=(0,))
 
-    whole, saved = run(), {}
+    whole, saved = run(), []
 
-    def keep(left):
-        if left <= 3 and not saved:
-            saved.update({key: tensor.clone() for key, tensor in whole.tensors().items()})
+    def keep():
+        if whole.record().step >= 3 and not saved:
+            saved.extend({key: tensor.clone() for key, tensor in one.items()} for one in whole.tensors())
 
-    whole.run(progress=keep)
+    whole.run(keep)
     resumed = run()
     resumed.load(saved)
     resumed.run()
-    assert torch.allclose(whole.record.history, resumed.record.history, rtol=1e-4, equal_nan=True)
+    assert torch.allclose(whole.history(), resumed.history(), rtol=1e-4, equal_nan=True)
 
 
 @needs_gpu
 def test_masks_change_between_replays_of_a_graph(digits):
     spec = TrainSpec(duration="4it", evaluate_every="4it")
-    states = lenet_states()
-    mask = {"fc1.weight": torch.rand(states["fc1.weight"].shape) < 0.5}
-    population = Population(lenet, states, mask, spec, torch.device("cuda"))
-    run = Training(population, digits, spec, [0])
+    (state,) = unstacked(lenet_states())
+    mask = {"fc1.weight": torch.rand(state["fc1.weight"].shape) < 0.5}
+    run = Together(lenet, [state], [mask], digits, spec, [0], torch.device("cuda"))
     run.run()
-    graph = population._graphs[0]
-    population.set_masks({"fc1.weight": ~mask["fc1.weight"]})
+    network = run.network()
+    graph = network._graph
+    network.set_masks({"fc1.weight": ~mask["fc1.weight"]})
     for step in range(3):
-        population.step(0, *run.batch(0, step), 1e-3)
-    assert population._graphs[0] is graph
-    weights = population.states["fc1.weight"].cpu()
+        network.step(*run.batch(0, step), 1e-3)
+    assert graph is not None and network._graph is graph
+    weights = network.state["fc1.weight"].cpu()
     assert not weights[mask["fc1.weight"]].any() and weights[~mask["fc1.weight"]].any()

@@ -7,7 +7,7 @@ from benchmarks.exactness import WAYS, Choices, gradients, measure
 from labkit import models
 from labkit.specs.networks import TrainSpec
 from labkit.training.engines.kernels import accelerate
-from labkit.training.population import Population
+from labkit.training.engines.network import Network
 
 OURS, _, FIRST = WAYS
 
@@ -24,13 +24,14 @@ def test_gradients_are_those_of_float64_to_1e_4_once_relus_and_pools_choose_alik
 
 def test_what_is_measured_is_the_step_that_trains(digits_in_colour):
     images, labels = digits_in_colour
-    states = models.initial_states("resnet20", {"width": 0.25}, "own", [(1, "init")])
-    population = Population(lambda: models.build("resnet20", {"width": 0.25}), states, {}, TrainSpec())
+    drawn = models.initial_states("resnet20", {"width": 0.25}, "own", [(1, "init")])
+    state = {name: stack[0] for name, stack in drawn.items()}
+    mine = Network(models.build("resnet20", {"width": 0.25}), state, {}, TrainSpec())
     network = models.build("resnet20", {"width": 0.25})
-    network.load_state_dict({name: state[0] for name, state in states.items()})
+    network.load_state_dict(state)
     measured = gradients(WAYS[OURS](network), images, labels, Choices())
-    trained = population.gradients(0, images, labels)[1]
-    assert population.captured and all(torch.equal(trained[name], measured[name]) for name in measured)
+    trained = mine.gradients(images, labels)[1]
+    assert mine.captured and all(torch.equal(trained[name], measured[name]) for name in measured)
 
 
 @pytest.mark.parametrize("shape", [(8, 4, 6, 6), (2, 3, 5, 7), (3, 2048, 2, 2), (4, 5, 1, 1)])

@@ -1,4 +1,4 @@
-"""The population and its loop."""
+"""The training loop, and the networks that go through it."""
 
 import math
 
@@ -8,15 +8,23 @@ from torch import nn
 
 from labkit import data, models
 from labkit.data import DataSet
+from labkit.runs.experiment import Experiment
+from labkit.runs.networks import Labelled
+from labkit.runs.run import Drawn, Given, Run, Start, Whole
+from labkit.runs.scheduler import compute
+from labkit.runs.store import Store
 from labkit.sparsity import masks
 from labkit.specs.networks import TrainSpec
+from labkit.specs.tickets import TicketSpec
 from labkit.studies import metrics
 from labkit.training.engines.kernels import accelerate
+from labkit.training.engines.network import Network
+from labkit.training.engines.stepping import Stepping
 from labkit.training.evaluation import evaluate
 from labkit.training.history import HISTORY
-from labkit.training.loop import Training
-from labkit.training.population import Population
 from tests.conftest import lenet, lenet_states, random_masks
+from tests.networks import Noisy as Small
+from tests.trainings import Together, unstacked
 
 OPTIMIZERS = {
     "adam": TrainSpec(duration="5it", weight_decay=0.1),
@@ -29,8 +37,8 @@ OPTIMIZERS = {
 def training(digits, replicates=1, density=0.3, spec=None, seed=0, **changes):
     spec = spec or TrainSpec(duration="40it", evaluate_every="10it")
     states = lenet_states(replicates, seed)
-    population = Population(lenet, states, random_masks(states, density), spec)
-    return Training(population, digits, spec, range(seed, seed + replicates), **changes)
+    drawn = unstacked(random_masks(states, density))
+    return Together(lenet, unstacked(states), drawn, digits, spec, range(seed, seed + replicates), **changes)
 
 
 @pytest.mark.parametrize("spec", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -38,29 +46,31 @@ def training(digits, replicates=1, density=0.3, spec=None, seed=0, **changes):
 # pitfalls: drifting-zeros, mask-in-forward-only
 def test_masked_weights_and_their_state_stay_zero_whatever_is_planted(digits, spec):
     run = training(digits, 2, spec=spec)
-    population = run.population
-    for slot, tree in population.slots.items():
-        for name, mask in population.masks.items():
-            if slot != "step":
-                tree[name][~mask] = 1.0
-    population.set_masks(population.masks)
+    networks = [run.network(n) for n in range(2)]
+    for network in networks:
+        for slot, tree in network.slots.items():
+            for name, mask in network.masks.items():
+                if slot != "step":
+                    tree[name][~mask] = 1.0
+        network.set_masks(network.masks)
     for step in range(5):
-        for n in range(2):
-            population.step(n, *digits.inputs("train", run.orders[n][step]), spec.lr)
-            for name, mask in population.masks.items():
-                dead = ~mask[n]
-                assert not population.states[name][n][dead].any()
-                for slot, tree in population.slots.items():
-                    assert slot == "step" or not tree[name][n][dead].any(), (slot, name)
-    assert all(population.states[name][mask].all() for name, mask in population.masks.items()), "the others live"
+        for n, network in enumerate(networks):
+            network.step(*run.batch(n, step), spec.lr)
+            for name, mask in network.masks.items():
+                assert not network.state[name][~mask].any()
+                for slot, tree in network.slots.items():
+                    assert slot == "step" or not tree[name][~mask].any(), (slot, name)
+    for network in networks:
+        assert all(network.state[name][mask].all() for name, mask in network.masks.items()), "the others live"
 
 
 @pytest.mark.parametrize("spec", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.usefixtures("kernel_threads")
 def test_steps_are_those_of_torch_optim(digits, spec):
     run = training(digits, 1, density=1.1, spec=spec)
+    mine = run.network()
     network = accelerate(lenet())  # the same products: Adam blows up their rounding where gradients are tiny
-    network.load_state_dict({name: state[0].clone() for name, state in run.population.states.items()})
+    network.load_state_dict({name: state.clone() for name, state in mine.state.items()})
     weights = [p for name, p in network.named_parameters() if name.endswith("weight")]
     biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
     groups = [{"params": weights, "weight_decay": spec.weight_decay}, {"params": biases, "weight_decay": 0.0}]
@@ -69,69 +79,68 @@ def test_steps_are_those_of_torch_optim(digits, spec):
     else:
         optimizer = torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, nesterov=spec.nesterov)
     for step in range(5):
-        inputs, labels = digits.inputs("train", run.orders[0][step])
-        run.population.step(0, inputs, labels, spec.lr)
+        inputs, labels = run.batch(0, step)
+        mine.step(inputs, labels, spec.lr)
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(inputs), labels).backward()
         optimizer.step()
     for name, parameter in network.named_parameters():
-        assert torch.allclose(run.population.states[name][0], parameter, atol=1e-6), name
+        assert torch.allclose(mine.state[name], parameter, atol=1e-6), name
 
 
 def test_negative_weights_learn(digits):  # pitfall: values-for-masks
     run = training(digits)
-    run.population.states["fc1.weight"].abs_().neg_()
-    run.population.set_masks(run.population.masks)
-    before = run.population.states["fc1.weight"].clone()
+    network = run.network()
+    network.state["fc1.weight"].abs_().neg_()
+    network.set_masks(network.masks)
+    before = network.state["fc1.weight"].clone()
     run.run()
-    alive = run.population.masks["fc1.weight"]
-    assert (run.population.states["fc1.weight"] != before)[alive].float().mean() > 0.7
+    alive = network.masks["fc1.weight"]
+    assert (network.state["fc1.weight"] != before)[alive].float().mean() > 0.7
 
 
 @pytest.mark.usefixtures("kernel_threads")
 def test_a_population_gives_each_replicate_what_a_single_run_gives():
-    """Three replicates, 200 steps: the same numbers and the same early stop, whatever the number of kernel threads."""
+    """Three replicates, 200 steps: the same numbers bit for bit, whatever the number of kernel threads."""
     digits = data.load("digits", shape=(1, 28, 28))
     spec = TrainSpec(duration="200it", evaluate_every="20it")
     states = lenet_states(3)
-    mask = random_masks(states, 0.3)
-    together = Training(Population(lenet, states, mask, spec), digits, spec, [0, 1, 2])
+    mask = unstacked(random_masks(states, 0.3))
+    states = unstacked(states)
+    together = Together(lenet, states, mask, digits, spec, [0, 1, 2])
     together.run()
     for n in range(3):
-        one = {name: state[n : n + 1] for name, state in states.items()}
-        alone = Training(
-            Population(lenet, one, {name: m[n : n + 1] for name, m in mask.items()}, spec), digits, spec, [n]
-        )
+        alone = Together(lenet, states[n : n + 1], mask[n : n + 1], digits, spec, [n])
         alone.run()
-        for name, state in alone.population.states.items():
-            assert torch.allclose(state[0], together.population.states[name][n], atol=1e-4), name
-        assert torch.allclose(alone.record.history[0], together.record.history[n], atol=1e-3, equal_nan=True)
-        stops = [
-            run.record.history[i, :, HISTORY.index("validation_loss")].argmin()
-            for run, i in ((alone, 0), (together, n))
-        ]
+        for name, state in alone.network().state.items():
+            assert torch.equal(state, together.network(n).state[name]), name
+        assert torch.equal(alone.history().nan_to_num(), together.history(n).nan_to_num())
+        stops = [history[:, HISTORY.index("validation_loss")].argmin()
+                 for history in (alone.history(), together.history(n))]  # fmt: skip
         assert stops[0] == stops[1]
 
 
 @pytest.mark.parametrize(
-    ("name", "cores", "replicates", "crew"),
+    ("model", "cores", "replicates", "crew"),
     [
-        ("lenet_300_100", 8, 1, (1, 2)),  # small: more threads do not pay
-        ("lenet_300_100", 2, 3, (2, 1)),
-        ("lenet_300_100", 8, 3, (3, 2)),
-        ("conv_2", 2, 2, (1, 2)),  # large: one after another, with all threads
-        ("conv_2", 8, 2, (1, 8)),
-        ("conv_2", 1, 2, (1, 1)),
+        (lenet, 8, 1, (1, 1)),  # small: more threads do not pay; and as many as it has in company
+        (lenet, 2, 3, (2, 1)),
+        (lenet, 8, 3, (3, 1)),
+        (lambda: models.build("conv_2"), 2, 2, (1, 2)),  # large: one after another, with all threads
+        (lambda: models.build("conv_2"), 8, 2, (1, 8)),
+        (lambda: models.build("conv_2"), 1, 2, (1, 1)),
+        (Small, 2, 3, (1, 2)),  # draws in its steps: one after another
+        (Small, 8, 3, (1, 8)),
+        (lambda: Noisy(), 8, 3, (1, 2)),  # of linear layers, and small
     ],
 )
-def test_who_trains_beside_whom(name, cores, replicates, crew, monkeypatch):
-    network = models.build(name)
-    states = {key: torch.stack([value] * replicates) for key, value in network.state_dict().items()}
+def test_who_trains_beside_whom(model, cores, replicates, crew, monkeypatch):
+    network = model()
     spec = TrainSpec(duration="1it", batch_size=60)
-    population = Population(lambda: models.build(name), states, {}, spec)
-    run = Training(population, data.load("digits", shape=network.input_shape), spec, range(replicates))
+    images = data.load("digits", shape=getattr(network, "input_shape", (1, 28, 28)))
+    run = Together(model, [network.state_dict()] * replicates, [{}] * replicates, images, spec, range(replicates))
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
-    assert run.crew() == crew
+    assert (run.most, run.threads) == crew
 
 
 @pytest.mark.usefixtures("kernel_threads")
@@ -156,7 +165,7 @@ def test_the_number_of_threads_changes_nothing(digits):
             assert torch.get_num_threads() == threads, "the setting is put back"
         finally:
             torch.set_num_threads(before)
-        results.append(run.population.states["fc1.weight"].clone())
+        results.append(torch.stack([run.network(n).state["fc1.weight"] for n in range(3)]))
     assert torch.equal(*results)
 
 
@@ -164,15 +173,15 @@ def test_same_seed_same_run_other_seed_other_run(digits):  # pitfall: unseeded-r
     runs = [training(digits, seed=seed) for seed in (0, 0, 1)]
     for run in runs:
         run.run()
-    weights = [run.population.states["fc2.weight"] for run in runs]
+    weights = [run.network().state["fc2.weight"] for run in runs]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
 def test_training_runs_to_its_end_and_evaluates_where_it_should(digits):  # pitfall: patience-for-argmin
     run = training(digits, spec=TrainSpec(duration="45it", evaluate_every="20it"))
     run.run()
-    assert run.record.points == [0, 20, 40, 45] and run.record.step == [45]
-    assert not run.record.history[0, 1:].isnan().any() and math.isnan(run.record.history[0, 0, 0])
+    assert run.record().points == [0, 20, 40, 45] and run.record().step == 45
+    assert not run.history()[1:].isnan().any() and math.isnan(run.history()[0, 0])
 
 
 # pitfalls: swapped-splits, patience-for-argmin, best-on-test
@@ -183,7 +192,7 @@ def test_early_stop_is_the_first_minimum_of_validation_loss_and_blind_to_test_da
     stops = []
     for dataset in (digits, other):
         spec = TrainSpec(duration="100it", evaluate_every="10it")
-        run = Training(Population(lenet, lenet_states(), {}, spec), dataset, spec, [0])
+        run = Together(lenet, unstacked(lenet_states()), [{}], dataset, spec, [0])
         run.run()
         table = _table(run)
         outcome = metrics.outcomes(table).iloc[0]
@@ -200,7 +209,7 @@ def _table(run):
     import pandas as pd
 
     about = {"branch": "ticket", "level": 0, "seed": 0, "copy": 0, "percent_remaining": 100.0, "diverged": False}
-    return pd.DataFrame([about | row for row in run.record.rows(0)])
+    return pd.DataFrame([about | row for row in run.record().rows(run.spec.batch_size)])
 
 
 def test_accuracy_is_exact_over_a_last_short_batch():  # pitfall: short-last-batch
@@ -217,57 +226,68 @@ def test_accuracy_is_exact_over_a_last_short_batch():  # pitfall: short-last-bat
 @pytest.mark.usefixtures("kernel_threads")
 def test_a_diverged_replicate_stops_alone(digits):
     spec = TrainSpec(duration="30it", evaluate_every="10it")
-    states = lenet_states(3)
-    states["fc1.weight"][1, 0, 0] = math.nan
-    run = Training(Population(lenet, states, {}, spec), digits, spec, [0, 1, 2])
+    states = unstacked(lenet_states(3))
+    states[1]["fc1.weight"][0, 0] = math.nan
+    run = Together(lenet, states, [{}] * 3, digits, spec, [0, 1, 2])
     run.run()
-    assert run.record.diverged == [-1, 0, -1] and run.record.step == [30, 0, 30]
-    alone = Training(Population(lenet, {n: s[[0, 2]] for n, s in states.items()}, {}, spec), digits, spec, [0, 2])
+    assert [run.record(n).diverged for n in range(3)] == [-1, 0, -1]
+    assert [run.record(n).step for n in range(3)] == [30, 0, 30]
+    alone = Together(lenet, states[::2], [{}] * 2, digits, spec, [0, 2])
     alone.run()
-    assert torch.equal(run.population.states["fc1.weight"][0], alone.population.states["fc1.weight"][0])
+    for n, same in ((0, 0), (2, 1)):
+        assert torch.equal(run.network(n).state["fc1.weight"], alone.network(same).state["fc1.weight"])
 
 
 @pytest.mark.usefixtures("kernel_threads")
 def test_an_interrupt_saves_and_the_rest_gives_the_same_run(digits):
-    whole = training(digits, 3, snapshot_at=15)
+    whole = training(digits, 3, snapshots=[15])
     whole.run()
-    saved = {}
+    broken = training(digits, 3, snapshots=[15])
 
-    def interrupt(left):
-        if left < 3 * 40 - 30:
+    def left(run):
+        return sum(40 - run.record(n).step for n in range(3))
+
+    def interrupt():
+        if left(broken) < 3 * 40 - 30:
             raise KeyboardInterrupt
 
-    broken = training(digits, 3, snapshot_at=15)
     with pytest.raises(KeyboardInterrupt):
-        broken.run(save=lambda tensors: saved.update({k: v.clone() for k, v in tensors.items()}), progress=interrupt)
-    resumed = training(digits, 3, snapshot_at=15)
-    resumed.load(saved)
-    assert 0 < resumed.steps_left() < 120
+        broken.run(interrupt)
+    saved = [{name: tensor.clone() for name, tensor in tensors.items()} for tensors in broken.tensors()]
+    resumed = training(digits, 3, snapshots=[15], saved=saved)
+    assert 0 < left(resumed) < 120
     resumed.run()
-    mine, theirs = resumed.tensors(), whole.tensors()
-    for name in theirs:
-        assert torch.equal(mine[name].nan_to_num(), theirs[name].nan_to_num()), name
+    for mine, theirs in zip(resumed.tensors(), whole.tensors(), strict=True):
+        assert mine.keys() == theirs.keys()
+        for name in theirs:
+            assert torch.equal(mine[name].nan_to_num(), theirs[name].nan_to_num()), name
+    assert broken.kept.keys() | resumed.kept.keys() == whole.kept.keys() == {(n, 15) for n in range(3)}
+    for at, tensors in [*broken.kept.items(), *resumed.kept.items()]:
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in whole.kept[at].items()), at
 
 
 def test_resume_brings_its_masks(digits):  # a resume that keeps other masks than the checkpoint's is a known trap
     run = training(digits, 1, density=0.3)
-    saved = {name: tensor.clone() for name, tensor in run.tensors().items()}
     other = training(digits, 1, density=0.9)
-    other.load(saved)
-    assert masks.counts(other.population.masks) == masks.counts(run.population.masks)
+    before = other.network()
+    other.engine.free(0)
+    other.engine.put(0, run.tensors()[0], seed=0, at=0)
+    assert other.network() is before, "a network that another run has left is taken again"
+    assert masks.counts(before.masks) == masks.counts(run.network().masks)
     other.run()
-    dead = ~run.population.masks["fc1.weight"]
-    assert not other.population.states["fc1.weight"][dead].any()
+    dead = ~run.network().masks["fc1.weight"]
+    assert other.record().step == 40 and not before.state["fc1.weight"][dead].any()
 
 
 def test_the_optimiser_holds_the_networks_own_tensors(digits):  # pitfall: optimiser-of-old-tensors
     run = training(digits, 2)
-    run.load({name: tensor.clone() for name, tensor in run.tensors().items()})
-    run.population.set_masks(random_masks(lenet_states(2), 0.2, seed=1))
-    for n, network in enumerate(run.population.models):
-        held = {tensor.data_ptr() for tensor in run.population._arguments[n]}
-        for name, parameter in network.named_parameters():
-            assert parameter.data_ptr() == run.population.states[name][n].data_ptr() and parameter.data_ptr() in held
+    for n, mask in enumerate(unstacked(random_masks(lenet_states(2), 0.2, seed=1))):
+        network = run.network(n)
+        network.load(run.tensors()[n])
+        network.set_masks(mask)
+        held = {tensor.data_ptr() for tensor in network._arguments}
+        for name, parameter in network.model.named_parameters():
+            assert parameter.data_ptr() == network.state[name].data_ptr() and parameter.data_ptr() in held
 
 
 class Noisy(nn.Module):
@@ -284,19 +304,17 @@ class Noisy(nn.Module):
 
 @pytest.mark.usefixtures("kernel_threads")
 def test_batch_norm_and_dropout_belong_to_the_replicate(digits):
-    """Any module trains: buffers are kept per replicate, dropout is drawn from the replicate's seed and step."""
+    """Any module trains: buffers are each network's own, dropout is drawn from its seed and step."""
     spec = TrainSpec(duration="12it", evaluate_every="6it", optimizer="sgd", lr=0.05)
-    state = {name: torch.stack([v, v]) for name, v in Noisy().state_dict().items()}
-    both = Training(Population(Noisy, state, {}, spec), digits, spec, [0, 1])
+    state = Noisy().state_dict()
+    both = Together(Noisy, [state] * 2, [{}] * 2, digits, spec, [0, 1])
     both.run()
-    assert both._draws and not training(digits)._draws
-    one = Training(Population(Noisy, {n: s[1:] for n, s in state.items()}, {}, spec), digits, spec, [1])
+    assert both.engine.draws and not training(digits).engine.draws
+    one = Together(Noisy, [state], [{}], digits, spec, [1])
     one.run()
     for name in state:
-        assert torch.allclose(both.population.states[name][1], one.population.states[name][0], atol=1e-4), name
-        assert name.endswith("tracked") or not torch.equal(
-            both.population.states[name][0], both.population.states[name][1]
-        )
+        assert torch.equal(both.network(1).state[name], one.network().state[name]), name
+        assert name.endswith("tracked") or not torch.equal(both.network(0).state[name], both.network(1).state[name])
 
 
 class Tied(nn.Module):
@@ -313,50 +331,71 @@ def test_frozen_parameters_stay_and_tied_ones_are_refused(digits):
         return network
 
     spec = TrainSpec(duration="3it")
-    run = Training(Population(frozen, lenet_states(), {}, spec), digits, spec, [0])
+    run = Together(frozen, unstacked(lenet_states()), [{}], digits, spec, [0])
     run.run()
-    assert torch.equal(run.population.states["fc1.weight"], lenet_states()["fc1.weight"])
-    assert not torch.equal(run.population.states["fc2.weight"], lenet_states()["fc2.weight"])
+    assert torch.equal(run.network().state["fc1.weight"], lenet_states()["fc1.weight"][0])
+    assert not torch.equal(run.network().state["fc2.weight"], lenet_states()["fc2.weight"][0])
     with pytest.raises(ValueError, match="ties parameters"):
-        Population(Tied, {name: state[None] for name, state in Tied().state_dict().items()}, {}, spec)
+        Network(Tied(), Tied().state_dict(), {}, spec)
 
 
-def test_an_error_in_a_worker_is_raised_and_saves_nothing_half_done(digits, monkeypatch):
-    run, saved = training(digits, 2), []
-    original = run.population.step
+def planned(experiment, *starts):
+    return [Labelled(Run(experiment, seed, start), "network") for seed, start in enumerate(starts)]
 
-    def fail(index, inputs, labels, lr):
-        result = original(index, inputs, labels, lr)
-        if run.record.step[index] == 7:
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_an_error_in_a_worker_is_raised_and_saves_nothing_half_done(cores, tmp_path, monkeypatch):
+    experiment = Experiment(TicketSpec(train=TrainSpec(duration="40it", evaluate_every="20it")))
+    fresh = Start(Drawn("init"), Whole())
+    members = planned(experiment, fresh, fresh)
+    plain = Stepping.advance
+
+    def fail(engine, slot, until):
+        plain(engine, slot, until if slot else min(until, 8))
+        if slot == 0 and until >= 8:
             raise MemoryError("no room")
-        return result
 
-    monkeypatch.setattr(run.population, "step", fail)
-    with pytest.raises(MemoryError, match="no room"):
-        run.run(save=saved.append)
-    assert not saved
+    def folders(root=None):
+        return [Store(root).folder(member.run) for member in members]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(MemoryError, match="no room"):
+            patch.setattr(Stepping, "advance", fail)
+            patch.setattr("labkit.runs.scheduler.estimate", lambda planned: "")  # trains networks on trial
+            compute(members, "test")
+        assert folders()[0].checkpoint() is None and folders()[0].about() is None
+        compute(members, "test")
+        compute(members, "test", tmp_path / "anew")
+    finally:
+        torch.set_num_threads(before)
+    for mine, theirs in zip(folders(), folders(tmp_path / "anew"), strict=True):
+        found, expected = mine.read(), theirs.read()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name].nan_to_num(), tensor.nan_to_num()) for name, tensor in expected.items())
 
 
-def test_divergence_is_told_at_once_and_seen_in_evaluations_too(digits):
+def test_divergence_is_told_at_once_and_seen_in_evaluations_too():
     spec = TrainSpec(optimizer="sgd", lr=1000, duration="1it")
-    states = lenet_states()
-    states["fc3.weight"] *= 1e20  # a finite loss, and a step that overflows
-    run = Training(Population(lenet, states, {}, spec), digits, spec, [0])
-    told = []
-    run.run(on_divergence=lambda replicate, step: told.append((replicate, step)))
-    assert run.record.diverged == [1] and told == [(0, 1)]
+    state = unstacked(lenet_states())[0]
+    state["fc3.weight"] *= 1e20  # a finite loss, and a step that overflows
+    experiment = Experiment(TicketSpec(train=spec))
+    (member,) = planned(experiment, Start(Given.of(state), Whole()))
+    with pytest.warns(UserWarning, match=r"seed 0, copy 0 of network at level 0 stopped at step 1:") as told:
+        compute([member], "test")
+    record = Store().folder(member.run).record()
+    assert record.diverged == 1 and len(told) == 1 and record.losses.isfinite().all()
 
 
-def test_what_does_not_fit_is_refused(digits):
-    states = lenet_states()
+def test_what_does_not_fit_is_refused():
+    state = unstacked(lenet_states())[0]
     spec = TrainSpec(duration="5it")
     with pytest.raises(ValueError, match="mask of fc1.weight must be bool"):
-        Population(lenet, states, {"fc1.weight": torch.ones(3)}, spec)
+        Network(lenet(), state, {"fc1.weight": torch.ones(3)}, spec)
     with pytest.raises(ValueError, match="unknown masked parameter 'fc1.weigth': did you mean 'fc1.weight'"):
-        Population(lenet, states, {"fc1.weigth": torch.ones(3)}, spec)
+        Network(lenet(), state, {"fc1.weigth": torch.ones(3)}, spec)
     with pytest.raises(ValueError, match="fc1.weight has shape"):
-        Population(lenet, {**states, "fc1.weight": torch.ones(1, 3, 784)}, {}, spec)
+        Network(lenet(), {**state, "fc1.weight": torch.ones(3, 784)}, {}, spec)
     with pytest.raises(ValueError, match=r"unknown optimizer 'adm': did you mean 'adam'"):
-        Population(lenet, states, {}, TrainSpec(optimizer="adm"))
-    with pytest.raises(ValueError, match="as many seeds"):
-        Training(Population(lenet, states, {}, spec), digits, spec, [0, 1])
+        Network(lenet(), state, {}, TrainSpec(optimizer="adm"))

@@ -1,4 +1,4 @@
-"""Masks that change while a population trains."""
+"""Masks that change while networks train."""
 
 import dataclasses
 import math
@@ -8,16 +8,16 @@ import torch
 
 import labkit as lk
 from labkit.ground.steps import Clock
-from labkit.runs import computing, revisions
 from labkit.runs.experiment import Experiment
-from labkit.runs.run import Start
+from labkit.runs.store import Store
 from labkit.sparsity.masks import counts
 from labkit.sparsity.methods import METHODS
-from labkit.studies.sparse_training import initial_masks
+from labkit.studies.sparse_training import sparse_run
+from labkit.training.engines.network import Network
 from labkit.training.mask_updates import Dynamics, moments
 from labkit.training.optimizers import momentum
-from labkit.training.population import Population
 from tests.conftest import lenet, lenet_states, random_masks
+from tests.trainings import Together, unstacked
 
 SGD = lk.TrainSpec(optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=5e-4, duration="60it", evaluate_every="30it")
 CHANGING = [name for name, method in METHODS.items() if method.masks in ("pruned", "moving")]
@@ -37,10 +37,16 @@ def spec(method="rigl", train=SGD, **changes):
 
 def training(method="rigl", seeds=(0, 1), **changes):
     experiment = Experiment(spec(method, **changes))
-    replicates = [(seed, 0) for seed in seeds]
-    masks = initial_masks(experiment.spec.topology, experiment.shapes, seeds)
-    start = Start(experiment.initial(replicates, "init"), masks, replicates)
-    return computing.training(experiment, start, 0)
+    states, masks = zip(*(sparse_run(experiment, seed).make_start(Store()) for seed in seeds), strict=True)
+    return Together(
+        experiment.model, states, masks, experiment.data, experiment.spec.train, seeds, dynamics=experiment.dynamics
+    )
+
+
+def mask_update(run, step):
+    """The update of the first network at a step, which stands just before it."""
+    run.engine._slots[0].step = run.record().step = step
+    run.trainings[0]._update(run.dynamics.due(step))
 
 
 def test_updates_come_at_the_exact_steps_and_the_drop_fraction_ends_at_zero():  # pitfall: update-steps-off-by-one
@@ -75,106 +81,106 @@ def test_longer_training_scales_the_schedule_but_not_every():  # pitfall: longer
 # pitfalls: old-values-grow-back, share-of-what, momentum-of-inactive-weights
 def test_the_suite_that_every_method_passes(method):
     run = training(method)
-    population = run.population
-    at_start = [counts({name: mask[n] for name, mask in population.masks.items()}) for n in range(2)]
-    before = {name: mask.clone() for name, mask in population.masks.items()}
+    networks = [run.network(n) for n in range(2)]
+    at_start = [counts(network.masks) for network in networks]
+    before = [{name: mask.clone() for name, mask in network.masks.items()} for network in networks]
     run.run()
     row = METHODS[method]
-    for n in range(2):
-        now = counts({name: mask[n] for name, mask in population.masks.items()})
-        size = sum(mask[n].numel() for mask in population.masks.values())
+    for n, network in enumerate(networks):
+        now, kept = counts(network.masks), run.record(n).kept
+        size = sum(mask.numel() for mask in network.masks.values())
         if method == "gradual":
-            assert sum(now.values()) == round(0.2 * size) and run.record.kept[n].sum(1).diff().le(0).all()
+            assert sum(now.values()) == round(0.2 * size) and kept.sum(1).diff().le(0).all()
         else:
-            assert run.record.kept[n].sum(1).unique().tolist() == [sum(at_start[n].values())] == [round(0.2 * size)]
+            assert kept.sum(1).unique().tolist() == [sum(at_start[n].values())] == [round(0.2 * size)]
             assert row.redistribute != "none" or now == at_start[n]
-    assert run.record.kept.shape[1] == 5
-    assert any(not torch.equal(mask, before[name]) for name, mask in population.masks.items()), "masks moved"
-    for name, mask in population.masks.items():
-        assert not population.states[name][~mask].any(), "masked weights are exactly zero"
-        buffer = population.slots["momentum_buffer"][name]
-        dense = row.dense_momentum
-        assert bool(buffer[~mask].any()) == (dense and not mask.all()), (
-            "momentum of inactive weights: kept by SNFS alone"
-        )
-    assert not torch.equal(population.masks["fc1.weight"][0], population.masks["fc1.weight"][1])
+        assert kept.shape[0] == 5 and kept[-1].tolist() == list(now.values())
+        assert any(not torch.equal(mask, before[n][name]) for name, mask in network.masks.items()), "masks moved"
+        for name, mask in network.masks.items():
+            assert not network.state[name][~mask].any(), "masked weights are exactly zero"
+            buffer = network.slots["momentum_buffer"][name]
+            dense = row.dense_momentum
+            assert bool(buffer[~mask].any()) == (dense and not mask.all()), (
+                "momentum of inactive weights: kept by SNFS alone"
+            )
+    assert not torch.equal(*(network.masks["fc1.weight"] for network in networks))
 
 
 @pytest.mark.parametrize("method", ["rigl", "snfs", "gradual"])
 def test_an_update_takes_the_place_of_the_optimiser_step(method):  # pitfall: instead-of-or-after-the-step
     run = training(method)
-    population = run.population
+    network = run.network()
     for step in range(9):
-        population.step(0, *run.batch(0, step), 0.05)
-    before = {name: tensor.clone() for name, tensor in population.tensors().items()}
-    run.dynamics.update(population, 0, 9, run.batch(0, 9), 0)
-    after = population.tensors()
-    for name, mask in population.masks.items():
-        stayed = mask[0] & before[f"mask/{name}"][0] & (after[f"state/{name}"][0] != 0)
-        assert torch.equal(after[f"state/{name}"][0][stayed], before[f"state/{name}"][0][stayed])
+        network.step(*run.batch(0, step), 0.05)
+    before = {name: tensor.clone() for name, tensor in network.tensors().items()}
+    mask_update(run, 9)
+    after = network.tensors()
+    for name, mask in network.masks.items():
+        stayed = mask & before[f"mask/{name}"] & (after[f"state/{name}"] != 0)
+        assert torch.equal(after[f"state/{name}"][stayed], before[f"state/{name}"][stayed])
     for name in ("fc1.bias", "fc3.bias"):
         assert torch.equal(after[f"state/{name}"], before[f"state/{name}"])
-    assert not torch.equal(after["mask/fc1.weight"][0], before["mask/fc1.weight"][0])
+    assert not torch.equal(after["mask/fc1.weight"], before["mask/fc1.weight"])
 
 
 @pytest.mark.parametrize("reset", [True, False])
 # pitfalls: old-values-grow-back, dropped-and-grown-again
 def test_grown_weights_start_at_zero_whatever_lay_there(reset):
-    states = lenet_states()
-    population = Population(lenet, states, random_masks(states, 0.3), SGD, dynamic=True)
-    mask = population.masks["fc1.weight"][0].clone()
-    population.states["fc1.weight"][0][~mask] = 7.0  # stale
-    population.slots["momentum_buffer"]["fc1.weight"][0] = 5.0
+    (state,) = unstacked(lenet_states())
+    network = Network(lenet(), state, random_masks(state, 0.3), SGD, dynamic=True)
+    mask = network.masks["fc1.weight"].clone()
+    network.state["fc1.weight"][~mask] = 7.0  # stale
+    network.slots["momentum_buffer"]["fc1.weight"][:] = 5.0
     active, inactive = mask.nonzero(), (~mask).nonzero()
     regrown, grown, dropped = torch.zeros_like(mask), torch.zeros_like(mask), torch.zeros_like(mask)
     regrown[tuple(active[0])] = grown[tuple(inactive[0])] = dropped[tuple(active[1])] = True
-    population.rewire(0, {"fc1.weight": (mask & ~regrown & ~dropped, regrown | grown)}, reset_regrown=reset)
-    weight, buffer = population.states["fc1.weight"][0], population.slots["momentum_buffer"]["fc1.weight"][0]
+    network.rewire({"fc1.weight": (mask & ~regrown & ~dropped, regrown | grown)}, reset_regrown=reset)
+    weight, buffer = network.state["fc1.weight"], network.slots["momentum_buffer"]["fc1.weight"]
     assert weight[tuple(inactive[0])] == 0 == buffer[tuple(inactive[0])]
     assert not weight[dropped].any() and not buffer[dropped].any()
     assert bool(weight[regrown].any()) == bool(buffer[regrown].any()) == (not reset)
-    assert torch.equal(population.masks["fc1.weight"][0], (mask & ~dropped) | grown)
-    assert not weight[~population.masks["fc1.weight"][0]].any()
+    assert torch.equal(network.masks["fc1.weight"], (mask & ~dropped) | grown)
+    assert not weight[~network.masks["fc1.weight"]].any()
     inputs = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    population.step(0, inputs, torch.arange(20) % 10, 0.05)
+    network.step(inputs, torch.arange(20) % 10, 0.05)
     assert weight[tuple(inactive[0])] != 0, "and learn from the next step on"
 
 
 def test_the_first_layer_is_dense_under_uniform_and_no_layer_is_emptied():  # pitfalls: masks-by-coin, dense-first-layer
-    run = training("static", allocation="uniform", density=0.1)
-    masks = run.population.masks
+    masks = training("static", allocation="uniform", density=0.1).network().masks
     assert set(masks) == {"fc2.weight", "fc3.weight"}
-    assert counts({name: mask[0] for name, mask in masks.items()}) == {"fc2.weight": 3000, "fc3.weight": 100}
-    erk = training("static", density=0.1).population.masks
-    assert sum(int(mask[0].sum()) for mask in erk.values()) == round(0.1 * 266_200)
+    assert counts(masks) == {"fc2.weight": 3000, "fc3.weight": 100}
+    erk = training("static", density=0.1).network().masks
+    assert sum(int(mask.sum()) for mask in erk.values()) == round(0.1 * 266_200)
 
 
 @pytest.mark.usefixtures("kernel_threads")
 def test_a_dynamic_run_resumes_bit_for_bit(digits):
     whole = training("snfs")
     whole.run()
-    saved = {}
+    broken = training("snfs")
 
-    def interrupt(left):
-        if left < 120 - 50:
+    def interrupt():
+        if sum(broken.record(n).step for n in range(2)) > 50:
             raise KeyboardInterrupt
 
-    broken = training("snfs")
     with pytest.raises(KeyboardInterrupt):
-        broken.run(save=lambda tensors: saved.update({k: v.clone() for k, v in tensors.items()}), progress=interrupt)
+        broken.run(interrupt)
+    saved = broken.tensors()
     # pitfall: masks-of-the-checkpoint
     resumed = training("snfs", density=0.3)  # other masks: those of the checkpoint must replace them
     resumed.load(saved)
-    assert resumed.steps_left() > 0
+    assert sum(60 - resumed.record(n).step for n in range(2)) > 0
     resumed.run()
-    mine, theirs = resumed.tensors(), whole.tensors()
-    assert [name for name in theirs if not torch.equal(mine[name].nan_to_num(), theirs[name].nan_to_num())] == []
+    for mine, theirs in zip(resumed.tensors(), whole.tensors(), strict=True):
+        assert mine.keys() == theirs.keys()
+        assert [name for name in theirs if not torch.equal(mine[name].nan_to_num(), theirs[name].nan_to_num())] == []
 
 
 def test_sparse_runs_are_kept_and_followed(runs):
     found = lk.train_sparse(spec("rigl_sg"), [0, 1])
     again = lk.train_sparse(spec("rigl_sg"), [0, 1])
-    assert found.run.folder.path == again.run.folder.path and len(list(runs.glob("*/result.json"))) == 1
+    assert found.networks.hashes == again.networks.hashes and len(list(runs.glob("*/run.safetensors"))) == 2
     table = found.densities()
     assert set(table["step"]) == {0, 10, 20, 30, 40} and set(table["seed"]) == {0, 1}
     assert table.groupby(["seed", "step"])["kept"].sum().unique().tolist() == [round(0.2 * 266_200)]
@@ -189,10 +195,11 @@ def test_a_run_can_begin_with_the_final_masks_of_another(runs):
     lottery = lk.train_sparse(spec("static"), [0, 1], masks_of=pruned)
     for name, mask in pruned.final_masks().items():
         assert torch.equal(mask, lottery.final_masks()[name])
-    assert lottery.run.start()[0]["fc1.bias"].shape[0] == 2
+    assert lottery.networks.start()[0]["fc1.bias"].shape[0] == 2
     own = pruned.train_flops()
     assert 0.2 < own < 1 and lottery.train_flops() == pytest.approx(own + 0.2, abs=1e-3), "both runs count"
-    assert lottery.run.folder.hash != lk.train_sparse(spec("static"), [0, 1]).run.folder.hash
+    drawn = lk.train_sparse(spec("static"), [0, 1])
+    assert not set(lottery.networks.hashes) & set(drawn.networks.hashes)
     with pytest.raises(ValueError, match="of another network or other seeds"):
         lk.train_sparse(spec("static"), [2], masks_of=pruned)
     with pytest.raises(ValueError, match='is "static" or dynamic'):
@@ -262,7 +269,7 @@ def test_a_network_of_one_layer_has_no_uniform_masks(runs, tmp_path, monkeypatch
 def test_rigl_with_adam_grows_and_momentum_methods_need_momentum():
     run = training("rigl", train=lk.TrainSpec(duration="30it", evaluate_every="30it"))
     run.run()
-    assert run.record.diverged == [-1, -1] and math.isfinite(float(run.record.history[0, -1, 0]))
+    assert [run.record(n).diverged for n in range(2)] == [-1, -1] and math.isfinite(float(run.history()[-1, 0]))
     for method in ("rigl_sm", "snfs"):
         with pytest.raises(ValueError, match="needs a momentum"):
             spec(method, train=lk.TrainSpec(optimizer="sgd", lr=0.05))
@@ -270,26 +277,25 @@ def test_rigl_with_adam_grows_and_momentum_methods_need_momentum():
 
 def test_under_adam_momentum_is_its_mean_over_its_root_mean_square():
     spec = lk.TrainSpec(lr=1e-3)
-    states = lenet_states(2)
-    population = Population(lenet, states, {}, spec)
-    weights = {name: torch.nn.Parameter(state[1].clone()) for name, state in states.items()}
+    networks = [Network(lenet(), state, {}, spec) for state in unstacked(lenet_states(2))]
+    weights = {name: torch.nn.Parameter(state.clone()) for name, state in networks[1].state.items()}
     plain = torch.optim.Adam(weights.values(), lr=1e-3)
     rng = torch.Generator().manual_seed(0)
     for _ in range(3):
         inputs, labels = torch.rand(20, 1, 28, 28, generator=rng), torch.arange(20) % 10
-        population.step(1, inputs, labels, 1e-3)
+        networks[1].step(inputs, labels, 1e-3)
         plain.zero_grad()
         logits = torch.func.functional_call(lenet(), weights, (inputs,))
         torch.nn.functional.cross_entropy(logits, labels).backward()
         plain.step()
-    found = momentum(population.slots, 1)
-    assert list(found) == population.parameters
+    found = momentum(networks[1].slots)
+    assert list(found) == networks[1].parameters
     for name, weight in weights.items():
         kept = plain.state[weight]
         expected = kept["exp_avg"] / (kept["exp_avg_sq"].sqrt() + 1e-8)  # no bias correction
         close = torch.isclose(found[name], expected, rtol=1e-2, atol=1e-3).float().mean()
         assert close > 0.99, (name, float(close))  # a ratio of two gradients that are nearly zero is mostly rounding
-    assert not any(tensor.any() for tensor in momentum(population.slots, 0).values()), "no step yet: 0, not NaN"
+    assert not any(tensor.any() for tensor in momentum(networks[0].slots).values()), "no step yet: 0, not NaN"
 
 
 def test_growth_by_momentum_looks_at_sgd_s_buffer_or_adam_s_ratio(monkeypatch):
@@ -297,51 +303,43 @@ def test_growth_by_momentum_looks_at_sgd_s_buffer_or_adam_s_ratio(monkeypatch):
     for name, train in (("sgd", SGD), ("adam", dataclasses.replace(SGD, optimizer="adam", momentum=0.0, lr=1e-3))):
         run = training("snfs", train=train)
         for step in range(9):
-            run.population.step(0, *run.batch(0, step), train.lr)
+            run.network().step(*run.batch(0, step), train.lr)
+        slots = run.network().slots
 
-        def look(
-            method, fraction, weights, masks, gradients, momenta, rng, *, regrow, name=name, slots=run.population.slots
-        ):
+        def look(method, fraction, weights, masks, gradients, momenta, rng, *, regrow, name=name, slots=slots):
             seen[name] = slots, {key: value.clone() for key, value in momenta.items()}
             return {}
 
         monkeypatch.setattr("labkit.sparsity.topology.update", look)
-        run.dynamics.update(run.population, 0, 9, run.batch(0, 9), 0)
+        mask_update(run, 9)
     slots, momenta = seen["sgd"]
-    assert torch.equal(momenta["fc1.weight"], slots["momentum_buffer"]["fc1.weight"][0])
+    assert torch.equal(momenta["fc1.weight"], slots["momentum_buffer"]["fc1.weight"])
     slots, momenta = seen["adam"]
-    mean, square = (slots[key]["fc1.weight"][0] for key in ("exp_avg", "exp_avg_sq"))
+    mean, square = (slots[key]["fc1.weight"] for key in ("exp_avg", "exp_avg_sq"))
     assert torch.equal(momenta["fc1.weight"], mean / (square.sqrt() + 1e-8))
     assert 0.1 < float(momenta["fc1.weight"].abs().max()) < 10, "of order one; the mean alone is of the gradient's"
-
-
-def test_only_runs_that_look_at_adam_s_momentum_are_revised():
-    adam = lk.TrainSpec(lr=1e-3)
-    revised = {
-        (method, train.optimizer): revisions.of_branch(spec(method, train=train), method)
-        for method in CHANGING
-        for train in (SGD, adam)
-    }
-    assert [key for key, reasons in revised.items() if reasons] == [("snfs", "adam"), ("rigl_sm", "adam")]
 
 
 @pytest.mark.parametrize("unread", [1, 500])
 @pytest.mark.parametrize("method", ["rigl", "rigl_sm", "gradual"])
 def test_a_network_that_diverges_at_an_update_stops_alone(method, unread, monkeypatch):
-    """A weight of one replicate is lost in the step before an update; losses may wait to be read, as on a GPU."""
-    monkeypatch.setattr("labkit.training.loop.UNREAD_STEPS", {"cpu": unread})
+    """A weight of one network is lost in the step before an update; losses may wait to be read, as on a GPU."""
+    monkeypatch.setattr("labkit.training.engines.stepping.UNREAD_STEPS", {"cpu": unread})
     run = training(method)
-    step = run.population.step
+    network = run.network(1)
+    step, masks = network.step, {name: mask.clone() for name, mask in network.masks.items()}
 
-    def lose(index, inputs, labels, lr):
-        result = step(index, inputs, labels, lr)
-        if index == 1 and run.record.step[1] == 8:  # the next is an update
-            run.population.states["fc1.bias"][1] = float("nan")
+    def lose(inputs, labels, lr):
+        result = step(inputs, labels, lr)
+        if run.engine._slots[1].step == 8:  # the next is an update
+            network.state["fc1.bias"][:] = float("nan")
         return result
 
-    monkeypatch.setattr(run.population, "step", lose)
+    monkeypatch.setattr(network, "step", lose)
     run.run()
-    assert run.record.diverged == [-1, 9] and run.record.step == [60, 9]
+    assert [run.record(n).diverged for n in range(2)] == [-1, 9]
+    assert [run.record(n).step for n in range(2)] == [60, 9]
+    assert all(torch.equal(mask, masks[name]) for name, mask in network.masks.items()), "it stays as it is"
 
 
 def test_without_a_validation_set_all_images_train(runs):

@@ -9,15 +9,16 @@ from torch import nn
 
 import labkit as lk
 from labkit.models import build, capturable, prunable
-from labkit.runs import computing
 from labkit.runs.experiment import Experiment
-from labkit.runs.run import Start
+from labkit.runs.networks import Labelled, Networks
+from labkit.runs.run import Drawn, Run, Start, Whole
+from labkit.runs.scheduler import compute
 from labkit.specs.networks import TrainSpec
 from labkit.training.derivatives import gradient
-from labkit.training.loop import Training
-from labkit.training.population import Population
+from tests.trainings import Together
 
 STEPS = 24
+UNASKED = "it does not ask for it (`capturable = True`)"
 SPEC = TrainSpec(
     duration=f"{STEPS}it", evaluate_every="12it", batch_size=20, optimizer="sgd", lr=0.05, momentum=0.9,
     weight_decay=0.01,
@@ -89,8 +90,7 @@ class Raises(Own):
 
 def training(digits, model, replicates=1, spec=SPEC):
     torch.manual_seed(0)
-    states = {name: state.expand(replicates, *state.shape).clone() for name, state in model().state_dict().items()}
-    return Training(Population(model, states, {}, spec), digits, spec, list(range(replicates)))
+    return Together(model, [model().state_dict()] * replicates, [{}] * replicates, digits, spec, range(replicates))
 
 
 def by_hand(run, model, spec=SPEC):
@@ -125,7 +125,7 @@ def test_an_own_model_trains_as_written(digits, model, optimizer):
     run.run()
     random.seed(3)
     expected = by_hand(run, model, spec).state_dict()
-    far = {name: float((run.population.states[name][0] - state).abs().max()) for name, state in expected.items()}
+    far = {name: float((run.network().state[name] - state).abs().max()) for name, state in expected.items()}
     assert max(far.values()) < 1e-4, far
 
 
@@ -150,7 +150,8 @@ def test_it_is_captured_if_it_asks_for_it_itself(digits):
     for model, asked in ((Own, False), (Asks, True), (Inherits, False), (function, True)):
         run = training(digits, model, replicates=2)
         run.run()
-        assert capturable(model()) == run.population.captured == asked
+        assert [capturable(model()), *(run.network(n).captured for n in range(2))] == [asked] * 3
+        assert run.engine.how(0) == (("captured", "") if asked else ("plain", UNASKED))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -162,10 +163,10 @@ def test_a_layer_that_a_captured_step_leaves_out_has_zero_gradients_too(digits, 
     captured, plain = training(digits, Asks, spec=spec), training(digits, NeverUses, spec=spec)
     captured.run()
     plain.run()
-    assert captured.population.captured and not plain.population.captured
-    mine, theirs = captured.population.tensors(), plain.population.tensors()
+    assert captured.network().captured and not plain.network().captured
+    mine, theirs = captured.network().tensors(), plain.network().tensors()
     assert [name for name in theirs if not torch.equal(mine[name], theirs[name])] == []
-    assert not torch.equal(mine["state/middle.weight"][0], training(digits, Own).population.states["middle.weight"][0])
+    assert not torch.equal(mine["state/middle.weight"], training(digits, Own).network().state["middle.weight"])
 
 
 def test_saliency_of_a_layer_that_the_loss_leaves_out_is_zero(digits):
@@ -177,9 +178,10 @@ def test_saliency_of_a_layer_that_the_loss_leaves_out_is_zero(digits):
 def test_a_search_hands_on_what_its_model_asks_for(model, asks):
     name = model if model == "lenet_300_100" else f"tests.networks:{model}"
     experiment = Experiment(lk.TicketSpec(model=name, train=lk.TrainSpec(duration="4it")))
-    run = computing.training(experiment, Start(experiment.initial([(0, 0)], "init"), {}, [(0, 0)]), 0)
-    run.run()
-    assert run.population.captured == asks
+    member = Labelled(Run(experiment, 0, Start(Drawn("init"), Whole())))
+    compute([member], "test")
+    (result,) = Networks([member], None).results
+    assert result["engine"] == ("captured" if asks else "plain") and result.get("why") == (None if asks else UNASKED)
 
 
 @pytest.mark.parametrize(

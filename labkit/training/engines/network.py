@@ -1,6 +1,7 @@
 """One network with its masks and its optimiser's state: a step, plain or captured, its gradients, its rewiring."""
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from labkit.training.engines.captured import Graph, StepFunction, capture
 from labkit.training.engines.kernels import accelerate
 from labkit.training.optimizers import optimizer
 
+CAPTURING = Lock()  # tracing changes torch.nn.Module for the whole process
 Captures = dict[Any, tuple[StepFunction | None, str]]
 Tree = dict[str, Tensor]
 
@@ -147,9 +149,10 @@ class Network:
     def _capture(self, step: StepFunction, given: Sequence[Tensor]) -> tuple[StepFunction | None, str]:
         shapes = tuple((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in given)
         key = (step.__name__, self.dense_momentum, tuple(self._floats), shapes)
-        if key not in self._captures:
-            self._captures[key] = capture(step, given)
-        return self._captures[key]
+        with CAPTURING:
+            if key not in self._captures:
+                self._captures[key] = capture(step, given)
+            return self._captures[key]
 
     def gradients(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tree]:
         """What `step` returns, and the gradients of all weights, masked ones too; weights stay as they are.

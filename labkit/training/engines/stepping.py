@@ -179,5 +179,5 @@ def _draws(model: nn.Module, data: DataSet) -> bool:
     """Whether a training step of the network draws random numbers (dropout and the like)."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         before = torch.get_rng_state()
-        copy.deepcopy(model).train()(data.inputs("train", slice(0, 2))[0])
+        copy.deepcopy(model).train()(data.inputs("train", slice(0, 2))[0].cpu())  # where the model was built
         return not torch.equal(before, torch.get_rng_state())

@@ -1,0 +1,201 @@
+"""What is asked for is computed once, in an order that follows from what starts from what."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import labkit as lk
+from labkit.runs.cleaning import clean
+from labkit.runs.networks import Labelled
+from labkit.runs.run import At, Run, Start, Whole
+from labkit.runs.scheduler import Plan
+from labkit.runs.store import Store
+from labkit.studies.tickets import ticket_runs
+from tests.conftest import finished, small_spec
+
+
+def spec(levels=1, **changes):
+    return small_spec(levels=levels, duration="20it", **changes)
+
+
+def new(runs, before):
+    """What was computed since, when nothing else was touched."""
+    after = finished(runs)
+    assert after.items() >= before.items(), "old files are untouched"
+    return len(after) - len(before)
+
+
+def planned(experiment, seeds, root):
+    found = ticket_runs(experiment, seeds)
+    return found, Plan([Labelled(run, "ticket", level) for (_, level), run in found.items()], Store(root))
+
+
+def test_another_seed_trains_one_network_a_level(runs):
+    lk.find_tickets(spec(), [0, 1, 2])
+    before = finished(runs)
+    assert len(before) == 6
+    found = lk.find_tickets(spec(), [0, 1, 2, 3])
+    assert new(runs, before) == 2 and found.runs[1].seeds == [0, 1, 2, 3]
+
+
+def test_another_copy_of_a_control_trains_one_network_a_ticket(runs):
+    tickets = lk.find_tickets(spec(), [0, 1])
+    lk.branch(tickets, "random_reinit")
+    before = finished(runs)
+    lk.branch(tickets, "random_reinit", per_seed=2)
+    assert new(runs, before) == 2
+
+
+def test_what_two_studies_share_is_trained_once(runs):
+    lk.find_tickets(spec(), [0, 1])
+    before = finished(runs)
+    one_shot = lk.PruneSpec(levels=2, iterative=False, output_rate=0.1)
+    found = lk.find_tickets({"again": spec(), "one shot": lk.TicketSpec(train=spec().train, prune=one_shot)}, [0, 1])
+    assert new(runs, before) == 2, "the second level of one-shot pruning"
+    assert found["again"].runs[0].hashes == found["one shot"].runs[0].hashes
+    dense = lk.SparseSpec(train=spec().train, init="glorot_normal", topology={"method": "dense"})
+    lk.train_sparse(dense, [0, 1])
+    assert new(runs, before) == 2, "the dense network of a table is that of a search"
+
+
+def test_another_rewinding_point_replays_the_dense_run_up_to_that_step_and_no_further(runs):
+    dense = lk.find_tickets(spec(levels=0), [0]).runs[0].members[0].run
+    lk.find_tickets(spec(rewind="4it"), [0])
+    before = finished(runs)
+    later = lk.Experiment(spec(rewind="9it"))
+    _, plan = planned(later, [0], runs)
+    assert plan.planned[dense.hash].replayed == 9 == plan.planned[dense.hash].steps
+    tickets = lk.find_tickets(later.spec, [0])
+    assert new(runs, before) == 1, "the ticket; the dense network is as it was"
+    nine = lk.find_tickets(small_spec(0, "9it"), [0])
+    state, mask = tickets.runs[1].start()
+    whole = nine.runs[0].final()[0]
+    assert all(torch.equal(state[name], whole[name] * mask[name] if name in mask else whole[name]) for name in state)
+
+
+def test_evaluations_that_a_finished_run_lacks_are_replayed_and_change_nothing_else(runs):
+    few = lk.find_tickets(spec(0), [0])
+    (name,), end = finished(runs), few.runs[0].final()[0]
+    often = lk.find_tickets(
+        lk.TicketSpec(train={"duration": "20it", "evaluate_every": "5it"}, prune={"levels": 0}), [0]
+    )
+    assert often.runs[0].hashes == [name] and often.metrics()["iteration"].tolist() == [0, 5, 10, 15, 20]
+    assert few.metrics()["iteration"].tolist() == [0, 20]
+    assert all(torch.equal(often.runs[0].final()[0][key], end[key]) for key in end)
+    both = few.metrics().merge(often.metrics(), on="iteration")
+    assert both["test_loss_x"].tolist() == both["test_loss_y"].tolist()
+
+
+def test_a_control_waits_for_its_tickets_mask_and_not_for_its_training(runs):
+    tickets = lk.find_tickets(spec(levels=2), [0])
+    control = lk.branch(tickets, "random_reinit", levels=[2]).runs[2].members[0].run
+    first, second = (tickets.tickets[0, level] for level in (1, 2))
+    assert [run for run, _ in control.needs] == [first]
+    (runs / second.hash / "run.safetensors").unlink()
+    before = finished(runs)
+    lk.branch(tickets, "random_reinit", per_seed=2, levels=[1])
+    assert new(runs, before) == 2
+
+
+def test_a_diverged_source_blocks_what_starts_from_its_end_and_nothing_else(runs):
+    wild = lk.Experiment(
+        lk.TicketSpec(train={"optimizer": "sgd", "lr": 1000, "duration": "20it"}, prune={"levels": 2}, rewind="1it")
+    )
+    with pytest.warns(UserWarning, match="diverged|not finite"), pytest.raises(RuntimeError, match="diverged"):
+        lk.find_tickets(wild.spec, [0])
+    found, plan = planned(wild, [0], runs)
+    assert [bool(plan.planned[run.hash].blocked) for (_, level), run in found.items() if level] == [True, True]
+    early = Run(wild, 0, Start(At(found[0, 0], 0), Whole()))
+    plan = Plan([Labelled(early)], Store(runs))
+    assert not plan.planned[early.hash].blocked, "its first step is there"
+
+
+def test_a_ticket_from_a_file_trains_and_keeps_its_mask(runs, tmp_path):
+    tickets = lk.find_tickets(spec(), [0])
+    ticket = lk.Ticket.load(tickets.ticket(0, 1).save(tmp_path / "ticket.safetensors"))
+    trained = lk.train(ticket, spec(), [0, 5])
+    state, masks = trained.networks.final()
+    for name, mask in ticket.mask.items():
+        assert all(torch.equal(one, mask) for one in masks[name])
+    own = tickets.runs[1].final()[0]
+    assert all(torch.equal(state[name][0], own[name][0]) for name in own), "of its own seed it is the same training"
+    assert not torch.equal(state["fc1.weight"][0], state["fc1.weight"][1]), "batches are of the seed"
+    before = finished(runs)
+    moving = lk.SparseSpec(train=spec().train, topology={"method": "set", "every": "5it", "density": 0.8})
+    moved = lk.train(ticket, moving, [0]).final_masks()
+    assert new(runs, before) == 1 and not torch.equal(moved["fc1.weight"][0], ticket.mask["fc1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "conv_2"}, "for another model"),
+        ({"model_options": {"classes": 12}}, r"fc3.bias is \(10,\) in the ticket, \(12,\) in the model"),
+    ],
+)
+def test_a_ticket_of_another_model_is_refused_before_anything_is_made(runs, tmp_path, change, message):
+    ticket = lk.find_tickets(spec(), [0]).ticket(0, 1)
+    before = sorted(runs.iterdir())
+    with pytest.raises(ValueError, match=message):
+        lk.train(ticket, spec(**change), [0])
+    with pytest.raises(ValueError, match="ticket is 'a path': it must be a Ticket"):
+        lk.train("a path", spec(), [0])
+    assert sorted(runs.iterdir()) == before
+
+
+TWO = """
+import sys
+import labkit as lk
+train = lk.TrainSpec(duration="300it", evaluate_every="300it")
+print("started", flush=True)
+sys.stdin.readline()
+lk.find_tickets(lk.TicketSpec(train=train, prune=lk.PruneSpec(levels=1)), eval(sys.argv[1]))
+"""
+
+
+def test_two_processes_share_what_both_ask_for(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LABKIT_RUNS": str(tmp_path),
+                   "LABKIT_PROGRESS": "off"}  # fmt: skip
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, seeds],
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for seeds in ("[0, 1, 2, 3]", "[2, 3, 4, 5]")
+    ]
+    for process in both:
+        assert process.stdout.readline() == "started\n"
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in both:
+        process.communicate(timeout=240)
+        assert process.returncode == 0
+    assert len(finished(tmp_path)) == 12 and not list(tmp_path.glob("*/checkpoint.safetensors"))
+    assert not list(tmp_path.glob("*/*.damaged"))
+
+
+def test_a_clean_up_refuses_what_others_start_from(runs):
+    tickets = lk.find_tickets(spec(), [0])
+    dense, ticket = (tickets.tickets[0, level].hash for level in (0, 1))
+    (runs / dense / "run.damaged").write_text("")
+    assert [path.name for path in clean(runs)] == ["run.damaged"] and (runs / dense / "run.damaged").exists()
+    with pytest.raises(ValueError, match=f"run {dense} cannot go: {ticket} started from it"):
+        clean(runs, [dense], delete=True)
+    assert len(finished(runs)) == 2
+    clean(runs, [dense, ticket], delete=True)
+    assert not finished(runs)
+    with pytest.raises(ValueError, match="unknown run"):
+        clean(runs, ["0123"])
+
+
+def test_a_thousand_levels_are_planned(runs):
+    experiment = lk.Experiment(lk.TicketSpec(train={"duration": "1it"}, prune={"levels": 600, "rate": 0.01}))
+    _, plan = planned(experiment, [0], runs)
+    assert len(plan.left) == 601 and max(one.rest for one in plan.left) == 601
