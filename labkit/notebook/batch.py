@@ -2,6 +2,7 @@
 
 `reproduce` runs notebooks under a preset and writes them, an HTML page and their figures below the runs folder.
 `refresh` runs them under `smoke` and puts the outputs into the notebooks themselves, as they are committed.
+`clean` lists what nothing needs in the runs folder, and with `--delete` lets it go.
 """
 
 import argparse
