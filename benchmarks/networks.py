@@ -23,14 +23,19 @@ from torchvision import transforms
 
 from labkit import data, models
 from labkit.ground.device import device, precision
+from labkit.ground.randomness import generator
+from labkit.models import inspection
 from labkit.runs import provenance
+from labkit.sparsity import allocation
 from labkit.specs.networks import TrainSpec
 from labkit.specs.sparse import TopologySpec
-from labkit.studies.sparse_training import initial_masks
+from labkit.studies.sparse_training import masked_counts
+from labkit.training.crew import train
 from labkit.training.engines.kernels import accelerate
+from labkit.training.engines.stepping import Stepping
+from labkit.training.history import Record
 from labkit.training.loop import Training
 from labkit.training.mask_updates import Dynamics
-from labkit.training.population import Population
 
 SGD = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "augment": "crop_flip"}
 ADAM = {"optimizer": "adam", "lr": 3e-4}
@@ -70,41 +75,52 @@ class Labkit:
         self.name, self.spec, self.replicates = name, spec, replicates
         self.dataset = dataset.barely_evaluated().to(WHERE)
 
-    def training(self, steps: int) -> Training:
-        states = models.initial_states(self.name, {}, "glorot_normal", [(n, "init") for n in range(self.replicates)])
+    def trainings(self, steps: int) -> tuple[Stepping, list[Training]]:
         spec = replace(self.spec, duration=f"{steps}it", evaluate_every=f"{steps}it")
-        masks, dynamics, topology = {}, None, TOPOLOGIES.get(self.name)
+        topology, dynamics, counts = TOPOLOGIES.get(self.name), None, {}
+        shapes = {name: layer.shape for name, layer in inspection.layers(models.build(self.name)).items()}
         if topology:
-            shapes = {name: tuple(states[name].shape[1:]) for name in models.prunable(models.build(self.name))}
-            masks = initial_masks(topology, shapes, range(self.replicates))
+            counts = masked_counts(topology, shapes)
             dynamics = Dynamics(topology, spec.clock(self.dataset.size("train")))
-        population = Population(
-            lambda: models.build(self.name), states, masks, spec, WHERE, dynamic=dynamics is not None
-        )
-        found = Training(population, self.dataset, spec, range(self.replicates), dynamics=dynamics)
-        population.prepare(*found.batch(0, 0))
-        if WHERE.type == "cuda":  # graphs are captured at the first step
-            for n in range(self.replicates):
-                population.step(n, *found.batch(n, 0), 0.0)
+        engine = Stepping(lambda: models.build(self.name), self.dataset, spec, WHERE, dynamic=dynamics is not None)
+        found = []
+        for n in range(self.replicates):
+            states = models.initial_states(self.name, {}, "glorot_normal", [(n, "init")])
+            tensors = {f"state/{name}": stack[0] for name, stack in states.items()}
+            drawn = allocation.draw(shapes, counts, generator(n, "masks")) if topology else {}
+            engine.put(n, tensors | {f"mask/{name}": mask for name, mask in drawn.items()}, n, 0)
+            updates = len(dynamics.moments) if dynamics else 0
+            record = Record(0, steps, [0, steps], updates, len(drawn))
+            found.append(Training(engine, n, n, record, steps, dynamics=dynamics))
+        for training in found:  # steps, and graphs of a GPU, are captured at the first
+            training.work()
         wait()
-        return found
+        return engine, found
 
     def rate(self, steps: int) -> float:
-        training = self.training(steps)
+        engine, trainings = self.trainings(steps)
+        done = sum(training.record.step for training in trainings)
         began = time.perf_counter()
-        training.run()
+        train(engine, trainings)
         wait()
-        return steps * self.replicates / (time.perf_counter() - began)
+        return (steps * self.replicates - done) / (time.perf_counter() - began)
 
     def updating(self) -> float | None:
         """The share of training time that mask updates add to the steps whose place they take."""
         topology = TOPOLOGIES.get(self.name)
         if topology is None:
             return None
-        training = self.training(1000)
-        batch, population = training.batch(0, 0), training.population
-        update = 1 / timed(lambda: training.dynamics.update(population, 0, 99, batch, 0), 5.0)
-        step = 1 / timed(lambda: population.step(0, *batch, 0.0), 5.0)
+        engine, (training, *_) = self.trainings(1000)
+
+        def change() -> None:
+            view = engine.gradients(0)
+            engine.rewire(0, training.dynamics.moved(view, 99, 0))
+            engine.settle(0)
+
+        def go_on() -> None:
+            engine.advance(0, engine.settle(0).step + 1)
+
+        update, step = 1 / timed(change, 5.0), 1 / timed(go_on, 5.0)
         return max(0.0, update - step) / (99 * step + update)
 
 

@@ -25,8 +25,10 @@ from torchvision import transforms
 from labkit import data, models
 from labkit.runs import provenance
 from labkit.specs.networks import TrainSpec
-from labkit.training.loop import Training
-from labkit.training.population import Population
+from labkit.training.crew import train
+from labkit.training.engines.stepping import Stepping
+from labkit.training.history import Record
+from labkit.training.loop import Training, evaluation_points
 
 BATCH, EVERY = 60, 100
 PLAIN_ITERATIONS, ITERATIONS = 300, {1: 3000, 5: 1000, 20: 400}
@@ -116,11 +118,14 @@ def ours(dataset: data.DataSet, replicates: int, density: float, evaluate: bool)
         duration=f"{iterations}it", evaluate_every=f"{EVERY if evaluate else iterations}it", batch_size=BATCH
     )
     states, masks = start(replicates, density)
-    training = Training(
-        Population(lambda: models.build("lenet_300_100"), states, masks, spec), dataset, spec, range(replicates)
-    )
+    engine, trainings = Stepping(lambda: models.build("lenet_300_100"), dataset, spec), []
+    points = evaluation_points(0, iterations, EVERY if evaluate else iterations)
+    for n in range(replicates):
+        tensors = {f"state/{name}": stack[n] for name, stack in states.items()}
+        engine.put(n, tensors | {f"mask/{name}": stack[n] for name, stack in masks.items()}, n, 0)
+        trainings.append(Training(engine, n, n, Record(0, iterations, points, 0, len(masks)), iterations))
     began = time.perf_counter()
-    training.run()
+    train(engine, trainings)
     return replicates * iterations / (time.perf_counter() - began)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,24 +9,12 @@ from torch import Tensor
 from labkit.data import DataSet
 from labkit.ground.device import CPU
 from labkit.specs.networks import TrainSpec
-from labkit.training.crew import kernel_threads, side_by_side
+from labkit.training.crew import at_once, kernel_threads, train
 from labkit.training.engines.network import Network
 from labkit.training.engines.stepping import Stepping
 from labkit.training.history import HISTORY, Record
 from labkit.training.loop import Training, evaluation_points
 from labkit.training.mask_updates import Dynamics
-
-
-@dataclass
-class Job:
-    """One of them, as the crew takes it."""
-
-    training: Training
-    threads: int
-    alone: bool
-
-    def work(self) -> None:
-        self.training.work()
 
 
 @dataclass
@@ -115,18 +102,11 @@ class Together:
     @property
     def most(self) -> int:
         """How many train at once."""
-        cores = torch.get_num_threads()
-        return min(len(self.trainings), 1 if self.engine.alone else max(1, cores // self.threads))
+        return at_once(self.engine, len(self.trainings), torch.get_num_threads())
 
     def run(self, told: Callable[[], None] | None = None) -> None:
         """Train all to the end, the furthest behind first."""
-        jobs = [Job(training, self.threads, self.engine.alone) for training in self.trainings]
-
-        def ready(busy: Any) -> list[Job]:
-            left = [job for job in jobs if job.training.goes_on]
-            return sorted(left, key=lambda job: job.training.record.step)
-
-        side_by_side(ready, self.most, told)
+        train(self.engine, self.trainings, told)
 
     def history(self, n: int = 0) -> Tensor:
         """(points, `HISTORY`) of one, NaN where there is no number."""

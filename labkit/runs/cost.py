@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from labkit.ground.progress import duration
 from labkit.runs.experiment import Experiment
 from labkit.runs.run import Run
-from labkit.training.crew import kernel_threads, side_by_side
-from labkit.training.engines.stepping import Stepping
+from labkit.training.crew import at_once, kernel_threads, train
 from labkit.training.history import Record
 from labkit.training.loop import Training, evaluation_points
 
@@ -79,30 +79,18 @@ def _measure(experiment: Experiment, networks: int, steps: int) -> tuple[float, 
     return _MEASURED[key]
 
 
-class _Trial:
-    """A few steps of a network that nobody keeps."""
-
-    def __init__(self, engine: Stepping, slot: int, experiment: Experiment, steps: int, threads: int):
-        state = experiment.initial(0, "init")
-        engine.put(slot, {f"state/{name}": tensor for name, tensor in state.items()}, 0, 0)
-        self.training = Training(engine, slot, 0, Record(0, steps, evaluation_points(0, steps, steps)), steps)
-        self.threads, self.alone = threads, engine.alone
-
-    def work(self) -> None:
-        """Go on for a slice."""
-        self.training.work()
-
-
 def _measured(experiment: Experiment, networks: int, most: int) -> tuple[float, float]:
     cores = torch.get_num_threads()
     engine = experiment.engine(experiment.on_device.barely_evaluated(), lr_drops=(), lr_warmup="0it")
-    threads = kernel_threads(engine, cores)
-    few = min(networks, 1 if engine.alone else max(1, cores // threads))
+    few, state = at_once(engine, networks, cores), _canonical(experiment)
 
     def seconds(steps: int) -> float:
-        trials = [_Trial(engine, n, experiment, steps, threads) for n in range(few)]
+        trials = []
+        for n in range(few):
+            engine.put(n, state, 0, 0)
+            trials.append(Training(engine, n, 0, Record(0, steps, evaluation_points(0, steps, steps)), steps))
         began = time.monotonic()
-        side_by_side(lambda busy: [trial for trial in trials if trial.training.goes_on], few)
+        train(engine, trials)
         took = time.monotonic() - began
         for n in range(few):
             engine.free(n)
@@ -114,8 +102,8 @@ def _measured(experiment: Experiment, networks: int, most: int) -> tuple[float, 
     long = min(long, max(8, most // 20))
     step = max(0.0, seconds(long) - brief) / (long - 4) / few
     whole = experiment.engine()
-    whole.put(0, {f"state/{name}": tensor for name, tensor in experiment.initial(0, "init").items()}, 0, 0)
-    torch.set_num_threads(threads)
+    whole.put(0, state, 0, 0)
+    torch.set_num_threads(kernel_threads(engine, cores))
     try:
         began = time.monotonic()
         for split in ("validation", "test"):
@@ -123,6 +111,10 @@ def _measured(experiment: Experiment, networks: int, most: int) -> tuple[float, 
         return step, (time.monotonic() - began) / few
     finally:
         torch.set_num_threads(cores)
+
+
+def _canonical(experiment: Experiment) -> dict[str, Tensor]:
+    return {f"state/{name}": tensor for name, tensor in experiment.initial(0, "init").items()}
 
 
 def _count(number: int, noun: str) -> str:

@@ -24,7 +24,7 @@ from labkit.runs.run import END, Moment, Run
 from labkit.runs.store import Store, tell_of_old
 from labkit.runs.task import Task, lacking
 from labkit.specs.base import digest
-from labkit.training.crew import Job, kernel_threads, side_by_side
+from labkit.training.crew import Job, at_once, kernel_threads, side_by_side
 from labkit.training.engines.stepping import Stepping
 
 POLL_SECONDS = 0.5  # between looks at a run that another process holds
@@ -174,8 +174,7 @@ class _Work:
     def most(self) -> int:
         """Networks that can be worked on at once."""
         engines = [self.engine(planned.run) for planned in self.plan.left]
-        sizes = [1 if e.alone else max(1, self.cores // kernel_threads(e, self.cores)) for e in engines]
-        return min(max(sizes), len(engines))
+        return max(at_once(engine, len(engines), self.cores) for engine in engines)
 
     def jobs(self, busy: Sequence[Job]) -> list[Job]:
         """What can be worked on, the longest way first."""
@@ -192,14 +191,10 @@ class _Work:
         waiting = [p for p in left if p not in self.active and not p.waits]
         for planned in sorted(waiting, key=lambda p: -p.rest):
             engine = self.engine(planned.run)
-            threads = kernel_threads(engine, self.cores)
-            at_once = 1 if engine.alone else max(1, self.cores // threads)
-            few = at_once > 1 and len(self.active) + len(waiting) <= 2 * at_once
-            if len(self.active) >= at_once and not few:
-                continue
-            if time.monotonic() - planned.looked < POLL_SECONDS:
-                continue
-            self._take(planned, engine, threads)
+            most = at_once(engine, len(left), self.cores)
+            few = most > 1 and len(self.active) + len(waiting) <= 2 * most  # all take turns, and none is the last alone
+            if (len(self.active) < most or few) and time.monotonic() - planned.looked >= POLL_SECONDS:
+                self._take(planned, engine, kernel_threads(engine, self.cores))
 
     def _take(self, planned: _Planned, engine: Stepping, threads: int) -> None:
         folder = self.plan.store.folder(planned.run)

@@ -10,12 +10,14 @@ else.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from labkit.training.engines.door import Engine
 from labkit.training.engines.workers import workers
+from labkit.training.loop import Training
 
 # multiply-accumulates of a batch, forward: below the first more than two kernel threads do not pay a network of linear
 # layers; above the second a network with two threads is faster than two networks with one each
@@ -42,6 +44,41 @@ class Job(Protocol):
 
     def work(self) -> None:
         """Go on for a slice."""
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """A training that nobody keeps, as a job."""
+
+    training: Training
+    threads: int
+    alone: bool
+
+    def work(self) -> None:
+        self.training.work()
+
+
+def at_once(engine: Engine, networks: int, cores: int) -> int:
+    """How many networks of an engine train at once, of so many, on so many cores."""
+    return min(networks, 1 if engine.alone else max(1, cores // kernel_threads(engine, cores)))
+
+
+def train(engine: Engine, trainings: Sequence[Training], told: Callable[[], None] | None = None) -> None:
+    """Train networks of one engine side by side to their end, the furthest behind first; nothing is written.
+
+    Args:
+        engine: of all.
+        trainings: its networks.
+        told: called after every slice.
+    """
+    cores = torch.get_num_threads()
+    threads = kernel_threads(engine, cores)
+    jobs = [_Alone(training, threads, engine.alone) for training in trainings]
+
+    def left(busy: Sequence[Job]) -> list[_Alone]:
+        return sorted((job for job in jobs if job.training.goes_on), key=lambda job: job.training.record.step)
+
+    side_by_side(left, at_once(engine, len(jobs), cores), told)
 
 
 def side_by_side(

@@ -158,7 +158,7 @@ def test_numpy_numbers_give_the_hash_of_plain_ones():
     assert base.digest(base.to_dict(network)) == base.digest({"model_options": {"width": 0.5}})
 
 
-TRUNK = Runs("ticket", {0: None, 1: None}, None)
+TRUNK = Runs("ticket", {0: None, 1: None}, None, {})
 TEXTS = {"'false'", "'0.1'", "'abc'", "'9...9it'"}
 COUNTS, SHARES, ABOVE = {"30", "int64"}, {"float64", "0"}, {"30", "float64", "int64"}
 MODELS = {
@@ -229,4 +229,4 @@ def test_a_search_that_has_no_level_says_so():
     with pytest.raises(ValueError, match=r"prune.levels is None: say how many rounds"):
         lk.find_tickets(lk.TicketSpec(), [0])
     with pytest.raises(ValueError, match=r"levels is \[\]: give at least one"):
-        lk.branch(Runs("ticket", {0: None}, None), "random_reinit")
+        lk.branch(Runs("ticket", {0: None}, None, {}), "random_reinit")
