@@ -9,7 +9,9 @@ from labkit.runs.ticket_files import Ticket
 from labkit.specs.networks import DataSpec, TrainSpec
 from labkit.specs.sparse import SparseSpec, TopologySpec
 from labkit.specs.tickets import PruneSpec, TicketSpec
-from labkit.studies.sparse_training import SparseRun, longer, small_dense, train, train_sparse
+from labkit.studies.budgets import longer, small_dense
+from labkit.studies.sparse_runs import SparseRun
+from labkit.studies.sparse_training import train, train_sparse
 from labkit.studies.tickets import branch, find_tickets, random_reinit, random_sparse
 
 __all__ = [

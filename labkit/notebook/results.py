@@ -13,9 +13,9 @@ from labkit.notebook.settings import Settings
 from labkit.runs import provenance
 from labkit.runs.networks import Networks
 from labkit.runs.store import runs_folder
-from labkit.studies.sparse_training import SparseRun
+from labkit.studies.branches import Runs
+from labkit.studies.sparse_runs import SparseRun
 from labkit.studies.tables import Study
-from labkit.studies.tickets import Runs
 
 
 def folder(settings: Settings) -> Path:

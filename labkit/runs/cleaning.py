@@ -6,7 +6,8 @@ from pathlib import Path
 
 from labkit.ground import tensor_files
 from labkit.ground.names import choose
-from labkit.runs.store import CHECKPOINT, FINISHED, old_folders
+from labkit.runs.folder import CHECKPOINT, FINISHED
+from labkit.runs.store import old_folders
 
 
 def leftovers(root: Path) -> dict[Path, str]:

@@ -12,6 +12,7 @@ without a revision does not return the old numbers.
 import json
 import re
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 from torch import Tensor, nn
@@ -114,6 +115,29 @@ def _moves(spec: TopologySpec) -> dict[str, Any]:
         return {}
     found = {"grow": row.grow, "redistribute": row.redistribute, "dense_momentum": row.dense_momentum}
     return found | ({} if row.drop == "magnitude" else {"drop": row.drop})
+
+
+def difference(recorded: Any, asked: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """The first value that differs between two records: (name, recorded, asked), or None.
+
+    What only one of them has does not count: it is of another version. Logits may differ by a thousandth of the
+    largest, since machines round differently.
+
+    >>> difference({"spec": {"train": {"lr": 0.1}}}, {"spec": {"train": {"lr": 0.2, "new": 1}}})
+    ('train.lr', 0.1, 0.2)
+    """
+    if isinstance(recorded, Mapping) and isinstance(asked, Mapping):
+        common = [key for key in asked if key in recorded]
+        inner = (difference(recorded[key], asked[key], f"{name}.{key}".lstrip(".")) for key in common)
+        return next((found for found in inner if found is not None), None)
+    if recorded == asked:
+        return None
+    if isinstance(recorded, list) and isinstance(asked, list):
+        pairs = [(old, new) for old, new in zip_longest(recorded, asked) if old != new]
+        if name.endswith("network.logits"):
+            pairs = [(old, new) for old, new in pairs if abs(old - new) > 1e-3 * max(map(abs, asked))]
+        return (name, *pairs[0]) if pairs else None
+    return name.removeprefix("spec."), recorded, asked
 
 
 def plain(values: Any) -> Any:

@@ -10,8 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from labkit.runs.run import Run, Start
-from labkit.runs.store import RunFolder, Store
+from labkit.runs.folder import RunFolder
+from labkit.runs.run import Run
+from labkit.runs.starts import Start
+from labkit.runs.store import Store
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
 

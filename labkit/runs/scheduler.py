@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,7 +19,9 @@ from labkit.ground.names import whole
 from labkit.ground.progress import Progress
 from labkit.runs.cost import estimate
 from labkit.runs.networks import Labelled
-from labkit.runs.run import END, Moment, Run
+from labkit.runs.plan import Plan, Planned
+from labkit.runs.run import Run
+from labkit.runs.starts import END
 from labkit.runs.store import Store, tell_of_old
 from labkit.runs.task import Task, lacking
 from labkit.specs.base import digest
@@ -30,137 +31,13 @@ from labkit.training.engines.stepping import Stepping
 POLL_SECONDS = 0.5  # between looks at a run that another process holds
 
 
-@dataclass
-class _Planned:
-    """A run that must be computed, or replayed."""
-
-    run: Run
-    moments: set[Moment]  # that others take from it
-    replayed: int | None
-    children: list["_Planned"] = field(default_factory=list)
-    waits: set[str] = field(default_factory=set)  # for these runs
-    task: Task | None = None
-    after: int = 0  # steps on the longest way from its end
-    looked: float = 0.0  # when another process was last found to hold it
-    blocked: str = ""
-
-    @property
-    def steps(self) -> int:
-        return self.task.left if self.task else (self.replayed or self.run.experiment.iterations) - self.run.first
-
-    @property
-    def rest(self) -> int:
-        """Steps on the longest way from here to an end."""
-        return self.steps + self.after
-
-
-class Plan:
-    """What of some runs, and of those that they start from, is still to be computed.
-
-    Args:
-        wanted: runs with their labels.
-        store: where runs lie.
-
-    Raises:
-        ValueError: if a run was computed by what has changed since, or what it started from is not what is there now.
-    """
-
-    def __init__(self, wanted: Sequence[Labelled], store: Store):
-        self.store, self.labels = store, {member.run.hash: member for member in wanted}
-        self.planned: dict[str, _Planned] = {}
-        self.diverged: dict[str, int] = {}  # finished runs, and where
-        self._asked: dict[str, set[Moment]] = {}
-        for member in wanted:
-            self._ask(member.run, END)
-        for planned in self.planned.values():
-            for source in {source for source, _ in planned.run.needs}:
-                if source.hash in self.planned:
-                    self.planned[source.hash].children.append(planned)
-                    planned.waits.add(source.hash)
-        for planned in reversed(self._in_order()):
-            planned.after = max((child.rest for child in planned.children), default=0)
-        self._block()
-
-    def _in_order(self) -> list[_Planned]:
-        """What is planned, each after what it waits for."""
-        found = [planned for planned in self.planned.values() if not planned.waits]
-        left = {planned.run.hash: len(planned.waits) for planned in self.planned.values()}
-        for planned in found:  # grows
-            for child in planned.children:
-                left[child.run.hash] -= 1
-                if not left[child.run.hash]:
-                    found.append(child)
-        return found
-
-    def _ask(self, run: Run, moment: Moment) -> None:
-        asked = self._asked.setdefault(run.hash, set())
-        if moment in asked:
-            return
-        asked.add(moment)
-        train, replayed = lacking(run, self.store, asked)
-        if not train:
-            self._check_sources(run)
-        if not train and replayed is None:
-            return
-        if run.hash in self.planned:
-            self.planned[run.hash].moments, self.planned[run.hash].replayed = asked, replayed
-            return
-        self.planned[run.hash] = _Planned(run, asked, replayed)
-        for source, at in run.needs:
-            self._ask(source, at)
-
-    def _check_sources(self, run: Run) -> None:
-        """See that what a finished run started from is what is there now; note where it diverged."""
-        about = self.store.folder(run).about()
-        if about is None:
-            return
-        if about["result"]["diverged_at"] is not None:
-            self.diverged[run.hash] = about["result"]["diverged_at"]
-        for source, at in run.needs:
-            recorded = about["sources"].get(f"{source.hash}@{at}")
-            try:
-                found = self.store.content(source, at)
-            except (FileNotFoundError, ValueError):
-                continue  # gone or damaged: it is not needed, or computed again
-            if recorded != found:
-                raise ValueError(
-                    f"{self.store.folder(run).path} started from {self.store.folder(source).path} ({at}), which was "
-                    "computed again since and came out otherwise. Delete the first to compute it from what is there now"
-                )
-
-    def _block(self) -> None:
-        """Leave out what can never start, as its source has diverged."""
-        for planned in self.planned.values():
-            for source, at in planned.run.needs:
-                step = self.diverged.get(source.hash)
-                if step is not None and (at == END or int(at) > step):
-                    self.stop(planned, source)
-
-    def stop(self, planned: _Planned, source: Run) -> None:
-        """It and all that start from its end cannot be computed."""
-        reason, stopped = f"{self.name(source)} diverged", [planned]
-        for one in stopped:  # grows
-            one.blocked = reason
-            stopped += [child for child in one.children if not child.blocked
-                        and any(run == one.run and at == END for run, at in child.run.needs)]  # fmt: skip
-
-    def name(self, run: Run) -> str:
-        """How messages call a run."""
-        return self.labels[run.hash].label if run.hash in self.labels else repr(run)
-
-    @property
-    def left(self) -> list[_Planned]:
-        """What is to be done."""
-        return [p for p in self.planned.values() if not p.blocked and not (p.task and p.task.done)]
-
-
 class _Work:
     """A plan being carried out: hands jobs to the crew."""
 
     def __init__(self, plan: Plan, progress: Progress):
         self.plan, self.progress, self.cores = plan, progress, torch.get_num_threads()
         self.engines: dict[str, Stepping] = {}
-        self.active: list[_Planned] = []
+        self.active: list[Planned] = []
         self.total = sum(planned.steps for planned in plan.left)
         self._slots = 0
         self._waiting_told = False
@@ -187,7 +64,7 @@ class _Work:
                 return [p.task for p in sorted(found, key=lambda p: -p.rest) if p.task]
             self._wait()
 
-    def _admit(self, left: Sequence[_Planned]) -> None:
+    def _admit(self, left: Sequence[Planned]) -> None:
         waiting = [p for p in left if p not in self.active and not p.waits]
         for planned in sorted(waiting, key=lambda p: -p.rest):
             engine = self.engine(planned.run)
@@ -196,7 +73,7 @@ class _Work:
             if (len(self.active) < most or few) and time.monotonic() - planned.looked >= POLL_SECONDS:
                 self._take(planned, engine, kernel_threads(engine, self.cores))
 
-    def _take(self, planned: _Planned, engine: Stepping, threads: int) -> None:
+    def _take(self, planned: Planned, engine: Stepping, threads: int) -> None:
         folder = self.plan.store.folder(planned.run)
         if not folder.lock():
             planned.looked = time.monotonic()
@@ -241,7 +118,7 @@ class _Work:
         left = self.plan.left
         self.progress(self.total - sum(planned.steps for planned in left), self.note(left))
 
-    def note(self, left: Sequence[_Planned]) -> str:
+    def note(self, left: Sequence[Planned]) -> str:
         """How far it is, in words: the lowest level that is being worked on."""
         levels = [self.plan.labels[p.run.hash].level for p in left if p.run.hash in self.plan.labels]
         highest = max((member.level for member in self.plan.labels.values()), default=0)

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from labkit.runs import provenance
-from labkit.runs.run import END, Moment, Run
-from labkit.runs.store import RunFolder, Store
+from labkit.runs.folder import RunFolder
+from labkit.runs.run import Run
+from labkit.runs.starts import END, Moment
+from labkit.runs.store import Store
 from labkit.sparsity.masks import Masks
 from labkit.training.engines.door import Engine
 from labkit.training.history import Record

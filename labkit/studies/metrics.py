@@ -15,7 +15,7 @@ from labkit.ground.lists import listed
 from labkit.runs.experiment import Experiment
 from labkit.sparsity.pruning import keep_counts, surviving
 from labkit.specs.tickets import TICKET, TicketSpec
-from labkit.studies.tickets import Runs
+from labkit.studies.branches import Runs
 
 NETWORK = ["branch", "level", "seed", "copy"]
 

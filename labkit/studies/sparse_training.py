@@ -1,124 +1,24 @@
 """Sparse training from the start: networks under a topology, those that begin with their masks, and tickets trained."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-import pandas as pd
-
-from labkit import models
-from labkit.ground.names import fraction, number, shown
-from labkit.ground.steps import Step
+from labkit.ground.names import shown
 from labkit.runs.experiment import Experiment
 from labkit.runs.networks import Labelled, Networks
-from labkit.runs.run import Allocated, Drawn, EndMask, Given, Run, Start, Whole
+from labkit.runs.run import Run
 from labkit.runs.scheduler import checked_seeds, compute
+from labkit.runs.starts import Allocated, Drawn, EndMask, Given, Start, Whole
 from labkit.runs.ticket_files import Ticket
-from labkit.sparsity import allocation, flops
-from labkit.sparsity.masks import Masks
+from labkit.sparsity import allocation
 from labkit.specs.base import nested
 from labkit.specs.networks import NetworkSpec
 from labkit.specs.sparse import SparseSpec, TopologySpec
-from labkit.training.history import HISTORY
+from labkit.studies.sparse_runs import SparseRun
 
 K = TypeVar("K")
-
-
-@dataclass(frozen=True)
-class SparseRun:
-    """Finished networks of sparse training, one a seed.
-
-    Attributes:
-        networks: as they lie in their folders.
-        experiment: the checked spec.
-        prior: training FLOPs of the networks that their masks come from, a mean over seeds, in those of a dense run of
-            the same length (0 if masks were drawn).
-    """
-
-    networks: Networks
-    experiment: Experiment
-    prior: float = 0.0
-
-    @property
-    def spec(self) -> SparseSpec:
-        """What was run."""
-        return self.experiment.spec
-
-    @property
-    def seeds(self) -> list[int]:
-        """One a network."""
-        return self.networks.seeds
-
-    def metrics(self) -> pd.DataFrame:
-        """One row an evaluation: seed, iteration, losses and accuracies; branch is the method."""
-        return self.networks.metrics()
-
-    def ends(self) -> pd.DataFrame:
-        """The last evaluation of each network, one row a seed; of one that diverged all numbers are NaN."""
-        last = self.metrics().groupby("seed", sort=False).tail(1)
-        return last.assign(**{name: last[name].where(~last["diverged"]) for name in HISTORY if name in last})
-
-    @property
-    def masked(self) -> list[str]:
-        """Layers that have a mask; none of a dense network."""
-        row = self.spec.topology.row
-        return [] if row.masks == "none" else list(self.networks.folders[0].end_mask())
-
-    def densities(self) -> pd.DataFrame:
-        """Active weights as masks changed: seed, step (updates done before it), layer, kept, size."""
-        columns = ["seed", "step", "layer", "kept", "size"]
-        moments = self.experiment.dynamics.moments if self.experiment.dynamics else []
-        steps, layers, sizes = [0, *(step + 1 for step in moments)], self.masked, self.experiment.sizes
-        return pd.DataFrame(
-            [
-                (seed, step, layer, int(kept), sizes[layer])
-                for seed, folder in zip(self.seeds, self.networks.folders, strict=True)
-                for step, row in zip(steps, folder.record().kept.tolist(), strict=True)
-                for layer, kept in zip(layers, row, strict=False)
-            ],
-            columns=columns,
-        )
-
-    def inference_flops(self) -> pd.DataFrame:
-        """Inference FLOPs as masks changed, in those of the dense network: seed, step, ratio."""
-        layers, rows = self.experiment.layers, []
-        dense = flops.inference(layers)
-        for (seed, step), part in self.densities().groupby(["seed", "step"]):
-            density = dict(zip(part["layer"], part["kept"] / part["size"], strict=True))
-            rows.append({"seed": seed, "step": step, "ratio": flops.inference(layers, density) / dense})
-        if not rows:  # no masks
-            rows = [{"seed": seed, "step": 0, "ratio": 1.0} for seed in self.seeds]
-        return pd.DataFrame(rows)
-
-    def test_flops(self) -> float:
-        """Inference FLOPs at the end, in those of the dense network; mean over seeds."""
-        table = self.inference_flops()
-        return float(table[table["step"] == table["step"].max()]["ratio"].mean())
-
-    def train_flops(self, iterations: int | None = None) -> float:
-        """Training FLOPs in those of a dense run of `iterations` (default: this run's own), its prior run included.
-
-        By the method's rule (`labkit.sparsity.flops.training`), following the masks as they changed; mean over seeds.
-        """
-        total, topology = self.experiment.iterations, self.spec.topology
-        every = self.experiment.clock.iterations(topology.every)
-        found = []
-        for _, part in self.inference_flops().groupby("seed"):
-            ends = [*part["step"].tolist()[1:], total]
-            spans = [end - begin for begin, end in zip(part["step"], ends, strict=True)]
-            sparse = flops.mean(part["ratio"], spans)
-            found.append(flops.training(topology.row.flops, sparse, 1.0, every) / 3)
-        scale = total / (iterations or total)
-        return self.prior + scale * sum(found) / len(found)
-
-    def final_masks(self) -> Masks:
-        """Stacked masks after training; none of dense networks."""
-        return self.networks.final_masks() if self.masked else {}
-
-    def __repr__(self) -> str:
-        topology = self.spec.topology
-        return f"SparseRun({topology.method}, density {topology.density:g}, seeds {self.seeds})"
 
 
 @overload
@@ -263,50 +163,3 @@ def masked_counts(topology: TopologySpec, shapes: Mapping[str, tuple[int, ...]])
             f"{topology.density:g} it would have no masks; take 'er' or 'erk'"
         )
     return allocation.counts(shapes, densities)
-
-
-def longer(spec: SparseSpec, times: float) -> SparseSpec:
-    """The same experiment trained so many times as long: duration, learning-rate drops and the last update scale.
-
-    `every` and the drop fraction do not (Evci et al. 2020). Evaluations keep their distance.
-
-    Raises:
-        ValueError: if `times` is not positive.
-    """
-    times = number("times", times, most=1e6)
-
-    def scaled(moment: str) -> str:
-        step = Step.parse(moment)
-        return moment if step.unit == "run" else str(replace(step, amount=step.amount * times))
-
-    train, topology = spec.train, spec.topology
-    return replace(
-        spec,
-        train=replace(train, duration=scaled(train.duration), lr_drops=tuple(map(scaled, train.lr_drops))),
-        topology=replace(topology, begin=scaled(topology.begin), until=scaled(topology.until)),
-    )
-
-
-def small_dense(spec: SparseSpec, density: float) -> SparseSpec:
-    """The dense network of the same architecture whose width gives nearest to `density` times the parameters.
-
-    Raises:
-        ValueError: if the model has no `width`, or the density is out of range.
-    """
-    density = fraction("density", density, one=True)
-    options = dict(spec.model_options)
-    full = _parameters(spec.model, options)
-    low, high = 0.0, float(options.get("width", 1.0))
-    for _ in range(40):
-        middle = (low + high) / 2
-        if _parameters(spec.model, {**options, "width": middle}) < density * full:
-            low = middle
-        else:
-            high = middle
-    nearest = min((low, high), key=lambda w: abs(_parameters(spec.model, {**options, "width": w}) - density * full))
-    topology = replace(spec.topology, method="dense", density=1.0)
-    return replace(spec, model_options={**options, "width": round(nearest, 6)}, topology=topology)
-
-
-def _parameters(model: str, options: Mapping[str, object]) -> int:
-    return sum(tensor.numel() for tensor in models.build(model, options).parameters())

@@ -14,7 +14,9 @@ from labkit.ground.names import choose, fraction
 from labkit.runs.experiment import Experiment
 from labkit.sparsity.methods import METHODS
 from labkit.specs.sparse import SparseSpec
-from labkit.studies.sparse_training import SparseRun, longer, small_dense, train_sparse
+from labkit.studies.budgets import longer, small_dense
+from labkit.studies.sparse_runs import SparseRun
+from labkit.studies.sparse_training import train_sparse
 
 DENSE, SMALL, PRUNING, LOTTERY = METHODS["dense"].title, "Small Dense", METHODS["gradual"].title, "Lottery"
 WHOLE = (DENSE, SMALL, PRUNING, LOTTERY)  # have no initial masks to share out over layers

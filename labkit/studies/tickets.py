@@ -1,94 +1,28 @@
 """Winning tickets: iterative magnitude pruning with rewinding, and the controls that branch off it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-import pandas as pd
-
-from labkit import __version__
 from labkit.ground.lists import listed
 from labkit.ground.names import choose, shown, whole
 from labkit.ground.randomness import generator
 from labkit.runs.experiment import Experiment, State
-from labkit.runs.networks import Labelled, Networks, start_of
+from labkit.runs.networks import Labelled
 from labkit.runs.own_code import code_digest
-from labkit.runs.run import At, Control, Controlled, Drawn, Pruned, Run, Start, Whole
+from labkit.runs.run import Run
 from labkit.runs.scheduler import checked_seeds, compute
-from labkit.runs.ticket_files import Ticket
+from labkit.runs.starts import At, Control, Controlled, Drawn, Pruned, Start, Whole
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
 from labkit.specs.base import nested
 from labkit.specs.tickets import TICKET, TicketSpec
+from labkit.studies.branches import Runs, by_level
 
 MOST_PER_SEED = 1000
 TITLES = {TICKET: "tickets", "random_reinit": "random reinits", "random_sparse": "random sparse networks"}
 K = TypeVar("K")
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Finished runs of one branch, by level of pruning: the tickets themselves, or a control that branches off them.
-
-    Attributes:
-        branch: "ticket", or the name of the control.
-        runs: the networks of each level.
-        experiment: the checked spec.
-        tickets: (seed, level) -> the run of the ticket there, whether or not it could be computed.
-        root: the folder of all runs.
-    """
-
-    branch: str
-    runs: Mapping[int, Networks]
-    experiment: Experiment
-    tickets: Mapping[tuple[int, int], Run]
-    root: Path | None = None
-
-    @property
-    def levels(self) -> list[int]:
-        """Levels of pruning that were trained."""
-        return list(self.runs)
-
-    @property
-    def seconds(self) -> float:
-        """Time that training these networks took, whenever that was, one after another."""
-        return sum(networks.seconds for networks in self.runs.values())
-
-    def metrics(self) -> pd.DataFrame:
-        """All evaluations of all runs; see `Networks.metrics`."""
-        return pd.concat([networks.metrics() for networks in self.runs.values()], ignore_index=True)
-
-    def ticket(self, seed: int, level: int, copy: int = 0) -> Ticket:
-        """The network of a seed at a level as it was before training: weights to start from, mask, provenance.
-
-        Raises:
-            ValueError: if there is no such level or seed.
-        """
-        networks = self.runs[int(choose("level", str(level), map(str, self.runs)))]
-        pairs = {f"{member.run.seed}/{member.copy}": member for member in networks.members}
-        member = pairs[choose("seed/copy", f"{seed}/{copy}", pairs)]
-        weights, mask = start_of(member.run, networks.store)
-        spec = self.experiment.spec
-        about = {
-            "model": spec.model, "data": spec.data.name, "branch": self.branch,
-            "level": level, "seed": seed, "copy": copy, "rewind_step": member.run.first,
-            "spec": asdict(replace(spec, model_options=self.experiment.all_options)),
-            "run": member.run.hash, "labkit": __version__,
-        }  # fmt: skip
-        return Ticket(weights, mask, about)
-
-    def __repr__(self) -> str:
-        seeds = sorted({seed for networks in self.runs.values() for seed in networks.seeds})
-        return f"Runs({self.branch}: levels {self.levels}, seeds {seeds})"
-
-    def _repr_html_(self) -> str:
-        rows = [
-            {"level": level, "weights left, %": 100 * networks.results[0]["density"],
-             "networks": len(networks.members), "seconds": networks.seconds}
-            for level, networks in self.runs.items()
-        ]  # fmt: skip
-        return f"<b>{self.branch}</b>" + pd.DataFrame(rows).to_html(index=False, float_format="{:.2f}".format, border=0)
 
 
 @overload
@@ -138,7 +72,7 @@ def _found(searches: Mapping[K, Experiment], seeds: list[int], root: Path | None
     members = {key: [Labelled(run, TICKET, level) for (_, level), run in found.items()] for key, found in runs.items()}
     blocked = compute([member for found in members.values() for member in found], TITLES[TICKET], root)
     return {
-        key: Runs(TICKET, _by_level(members[key], blocked, root), experiment, runs[key], root)
+        key: Runs(TICKET, by_level(members[key], blocked, root), experiment, runs[key], root)
         for key, experiment in searches.items()
     }
 
@@ -154,27 +88,6 @@ def ticket_runs(experiment: Experiment, seeds: Iterable[int]) -> dict[tuple[int,
             dense, parent = found[seed, 0], found[seed, level - 1 if prune.iterative else 0]
             start = Start(At(dense, experiment.rewind), Pruned(parent, level))
             found[seed, level] = Run(experiment, seed, start, first=experiment.rewind)
-    return found
-
-
-def _by_level(members: Iterable[Labelled], blocked: Mapping[str, str], root: Path | None) -> dict[int, Networks]:
-    """Networks by level, without those that could not start.
-
-    Raises:
-        RuntimeError: if at a level there is none.
-    """
-    levels: dict[int, list[Labelled]] = {}
-    for member in members:
-        levels.setdefault(member.level, []).append(member)
-    found = {}
-    for level, all_of_it in levels.items():
-        started = [member for member in all_of_it if member.run.hash not in blocked]
-        if not started:
-            raise RuntimeError(
-                f"every network of {all_of_it[0].branch} that level {level} would start from diverged: "
-                f"{blocked[all_of_it[0].run.hash]}"
-            )
-        found[level] = Networks(started, root)
     return found
 
 
@@ -233,7 +146,7 @@ def branch(
     root = next(iter(trunks.values())).root if trunks else None
     blocked = compute([m for found in members.values() for m in found], TITLES.get(name, name), root)
     found = {
-        key: Runs(name, _by_level(members[key], blocked, root), one.experiment, one.tickets, root)
+        key: Runs(name, by_level(members[key], blocked, root), one.experiment, one.tickets, root)
         for key, one in trunks.items()
     }
     return found if isinstance(trunk, Mapping) else found[None]

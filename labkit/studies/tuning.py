@@ -22,7 +22,8 @@ from labkit.runs.store import runs_folder
 from labkit.sparsity.methods import METHODS
 from labkit.specs.base import digest, nested, to_dict
 from labkit.specs.sparse import SparseSpec
-from labkit.studies.sparse_training import SparseRun, sparse_run, train_sparse
+from labkit.studies.sparse_runs import SparseRun
+from labkit.studies.sparse_training import sparse_run, train_sparse
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -11,9 +11,10 @@ import labkit as lk
 from labkit import data, models
 from labkit.models import lenet
 from labkit.runs.experiment import Experiment
+from labkit.runs.folder import RunFolder
+from labkit.runs.identity import difference
 from labkit.runs.own_code import code_digest
 from labkit.runs.revisions import REVISIONS
-from labkit.runs.store import RunFolder, difference
 from labkit.sparsity.methods import METHODS
 from labkit.specs.networks import TrainSpec
 from labkit.studies.sparse_training import sparse_run

@@ -10,8 +10,9 @@ import torch
 import labkit as lk
 from labkit.runs.cleaning import clean
 from labkit.runs.networks import Labelled
-from labkit.runs.run import At, Run, Start, Whole
-from labkit.runs.scheduler import Plan
+from labkit.runs.plan import Plan
+from labkit.runs.run import Run
+from labkit.runs.starts import At, Start, Whole
 from labkit.runs.store import Store
 from labkit.studies.tickets import ticket_runs
 from tests.conftest import finished, small_spec

@@ -11,7 +11,8 @@ import torch
 
 import labkit as lk
 from labkit.ground import tensor_files
-from labkit.runs.store import FINISHED, RunFolder, Store, runs_folder, scan
+from labkit.runs.folder import FINISHED, RunFolder
+from labkit.runs.store import Store, runs_folder, scan
 from labkit.sparsity.masks import pack_states, unpack_states
 from tests.conftest import finished, small_spec
 

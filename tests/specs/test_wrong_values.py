@@ -13,7 +13,7 @@ import labkit as lk
 from labkit import data, models
 from labkit.specs import base, networks, sparse, tickets
 from labkit.studies import metrics, tuning
-from labkit.studies.tickets import Runs
+from labkit.studies.branches import Runs
 
 VALUES = {
     "None": None,

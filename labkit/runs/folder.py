@@ -1,0 +1,284 @@
+"""The folder of a run, named by its hash; what a finished run left is one file.
+
+`runs/HASH/` holds `run.safetensors`, written whole or not at all when the run has ended: the surviving weights, mask
+bits, history, and a description with what the run is, its result, and digests of all of it and of what it started
+from. Beside it, while wanted: `checkpoint.safetensors` (of a run on its way) and `at-STEP.safetensors` (weights at a
+step, that others start from). No pickle anywhere.
+
+A file is believed only if it is right: its digests must fit, and it must be of the run that is asked for. A damaged one
+is named and set aside, and what it held is computed again; one that the system does not let us read is an error, since
+it may be whole.
+"""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from labkit.ground import tensor_files
+from labkit.runs.identity import difference
+from labkit.runs.run import Run
+from labkit.sparsity import masks as mask_sets
+from labkit.sparsity.masks import Masks, pack_states, unpack_states
+from labkit.training.history import Record
+
+KIND = "labkit run 1"
+FINISHED, CHECKPOINT = "run.safetensors", "checkpoint.safetensors"
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        run: whose.
+        root: the folder of all runs.
+    """
+
+    def __init__(self, run: Run, root: Path):
+        self.run, self.path = run, root / run.hash
+        self._lock = FileLock(self.path / ".lock", thread_local=False)  # taken and given back by any thread
+
+    @property
+    def hash(self) -> str:
+        """Of the run."""
+        return self.run.hash
+
+    def about(self) -> dict[str, Any] | None:
+        """The description of the finished run; None if it is not finished.
+
+        A damaged file, or one of another run, is set aside with a warning.
+
+        Raises:
+            ValueError: if it was computed by a network or a method that has changed since, or by default values.
+            OSError: if it cannot be read.
+        """
+        try:
+            about = self._checked(FINISHED, tensor_files.read_about(self.path / FINISHED))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            self._set_aside(FINISHED, error)
+            return None
+        if (found := difference(about["behaviour"], self.run.behaviour)) is not None:
+            name, old, new = found
+            raise ValueError(
+                f"the run folder {self.path} was computed with {name} {old!r}, and it is {new!r} now: what a name "
+                "stands for has changed since. Its numbers are not those of this experiment. Move or delete the "
+                "folder, or set LABKIT_RUNS to another, and the run will be computed anew"
+            )
+        return about
+
+    def _checked(self, name: str, about: dict[str, Any]) -> dict[str, Any]:
+        if about.get("kind") != KIND or about.get("run") != self.hash:
+            raise ValueError(f"{self.path / name} is not of this run: it says {about.get('kind')} {about.get('run')}")
+        return about
+
+    def _set_aside(self, name: str, error: Exception) -> None:
+        path = self.path / name
+        os.replace(path, path.with_suffix(".damaged"))
+        warnings.warn(f"{error}. It is set aside as {path.with_suffix('.damaged').name}, and computed again",
+                      stacklevel=4)  # fmt: skip
+
+    def read(self, *parts: str) -> dict[str, Tensor]:
+        """Tensors of the finished run whose names begin so.
+
+        Raises:
+            ValueError: if it is damaged; it is set aside then, and computed again when it is asked for again.
+        """
+        try:
+            tensors, about = tensor_files.read(self.path / FINISHED, *parts)
+            self._checked(FINISHED, about)
+        except ValueError as error:
+            self._set_aside(FINISHED, error)
+            raise ValueError(f"{error}; it is set aside: run again, and it will be computed again") from error
+        return tensors
+
+    def record(self) -> Record:
+        """The history of the finished run."""
+        return Record.of(self.read("history/"))
+
+    def end(self) -> tuple[dict[str, Tensor], Masks]:
+        """State dict and masks of the finished run at its end.
+
+        Raises:
+            ValueError: if its weights were not kept.
+        """
+        found = self.read("end/")
+        if not any(name.startswith(("end/whole/", "end/kept/")) for name in found):
+            raise ValueError(f"the weights of {self.path} were not kept (keep='masks')")
+        states, masks = unpack_states(_unprefixed(found, "end/"))
+        return _first(states), self._ordered(_first(masks))
+
+    def end_mask(self) -> Masks:
+        """Masks of the finished run at its end; weights need not have been kept."""
+        return self._masks("end/")
+
+    def start_mask(self) -> Masks:
+        """Masks of the finished run at its first step."""
+        return self._masks("start/" if self.run.experiment.moving else "end/")
+
+    def _masks(self, prefix: str) -> Masks:
+        found = _unprefixed(self.read(f"{prefix}mask/", f"{prefix}shape/"), prefix)
+        return self._ordered({
+            name: mask_sets.unpack(found[f"mask/{name}"][0], found[f"shape/{name}"].tolist()[1:])
+            for name in (key.removeprefix("mask/") for key in found if key.startswith("mask/"))
+        })  # fmt: skip
+
+    def _ordered(self, masks: Masks) -> Masks:
+        return {name: masks[name] for name in self.run.experiment.prunable if name in masks}
+
+    def snapshot(self, step: int) -> dict[str, Tensor] | None:
+        """State dict at a step, or None; a damaged one is set aside with a warning."""
+        name = f"at-{step}.safetensors"
+        try:
+            tensors, about = tensor_files.read(self.path / name)
+            self._checked(name, about)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            self._set_aside(name, error)
+            return None
+        return tensors
+
+    def has_snapshot(self, step: int) -> bool:
+        """Whether it is there, and its description whole."""
+        name = f"at-{step}.safetensors"
+        try:
+            self._checked(name, tensor_files.read_about(self.path / name))
+        except FileNotFoundError:
+            return False
+        except ValueError as error:
+            self._set_aside(name, error)
+            return False
+        return True
+
+    def write_snapshot(self, step: int, state: Mapping[str, Tensor]) -> None:
+        """Keep the state dict at a step."""
+        about = self._described() | {"content": tensor_files.digest(state)}
+        tensor_files.write(self.path / f"at-{step}.safetensors", state, about)
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The last checkpoint and its description, or None. A damaged one is set aside: the run starts anew."""
+        try:
+            tensors, about = tensor_files.read(self.path / CHECKPOINT)
+            self._checked(CHECKPOINT, about)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            self._set_aside(CHECKPOINT, error)
+            return None
+        if (found := difference(about["behaviour"], self.run.behaviour)) is not None:
+            name, old, new = found
+            raise ValueError(f"the run in {self.path} was begun with {name} {old!r}, and it is {new!r} now: move or "
+                             "delete the folder, or set LABKIT_RUNS to another")  # fmt: skip
+        return tensors, about
+
+    def write_checkpoint(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+        """Keep a run on its way."""
+        tensor_files.write(self.path / CHECKPOINT, tensors, self._described() | dict(about))
+
+    def drop_checkpoint(self) -> None:
+        """It is not needed any more."""
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
+
+    def finish(
+        self, state: Mapping[str, Tensor], masks: Masks, start: Masks, record: Record, about: Mapping[str, Any]
+    ) -> None:
+        """Write the file of the finished run, and drop its checkpoint.
+
+        Args:
+            state, masks: at its end.
+            start: the masks at its first step; kept if masks move.
+            record: its history.
+            about: its result, and digests of what it started from.
+        """
+        end = _prefixed(pack_states(_stacked(state), _stacked(masks)), "end/")
+        begun = _prefixed(packed_masks(start), "start/") if self.run.experiment.moving else {}
+        content = tensor_files.digest(end)
+        said = self._described() | {"identity": self.run.identity, "content": content, "points": record.points}
+        said |= {"weights": True, **about}
+        tensor_files.write(self.path / FINISHED, end | begun | record.tensors(), said)
+        self.drop_checkpoint()
+
+    def add_evaluations(self, found: Record) -> None:
+        """Add evaluations of a replay to the finished run."""
+        tensors, about = tensor_files.read(self.path / FINISHED)
+        record = Record.of(tensors).with_evaluations(found)
+        tensor_files.write(self.path / FINISHED, tensors | record.tensors(), about | {"points": record.points})
+
+    def drop_weights(self) -> None:
+        """Keep masks and history of the finished run, and let its weights go."""
+        tensors, about = tensor_files.read(self.path / FINISHED)
+        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(("end/kept/", "end/whole/"))}
+        tensor_files.write(self.path / FINISHED, kept, about | {"weights": False})
+
+    def add_weights(self, state: Mapping[str, Tensor], masks: Masks) -> None:
+        """Put weights back that were let go and are wanted again."""
+        tensors, about = tensor_files.read(self.path / FINISHED)
+        end = _prefixed(pack_states(_stacked(state), _stacked(masks)), "end/")
+        about |= {"weights": True, "content": tensor_files.digest(end)}
+        tensor_files.write(self.path / FINISHED, tensors | end, about)
+
+    def _described(self) -> dict[str, Any]:
+        return {"kind": KIND, "run": self.hash, "behaviour": self.run.behaviour}
+
+    def prepare(self) -> None:
+        """Make the folder and see that it can be written to.
+
+        Raises:
+            OSError: if it cannot.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.path).close()
+        except OSError as error:
+            message = (
+                f"cannot write to the run folder {self.path} ({error.strerror}); set LABKIT_RUNS to one that can be"
+            )
+            raise OSError(error.errno, message) from error
+
+    def lock(self) -> bool:
+        """Take the run, if no other process has it; whether that went well."""
+        self.prepare()
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        for part in self.path.glob(f"*{tensor_files.PART}"):  # of a process that was killed
+            part.unlink(missing_ok=True)
+        return True
+
+    def unlock(self) -> None:
+        """Give the run back."""
+        self._lock.release()
+
+
+def packed_masks(masks: Masks) -> dict[str, Tensor]:
+    """Masks alone, in the layout of `pack_states`."""
+    packed: dict[str, Tensor] = {}
+    for name, mask in masks.items():
+        packed[f"mask/{name}"] = mask_sets.pack(mask)[None]
+        packed[f"shape/{name}"] = torch.tensor([1, *mask.shape])
+    return packed
+
+
+def _stacked(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor[None] for name, tensor in tree.items()}
+
+
+def _first(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor[0] for name, tensor in tree.items()}
+
+
+def _prefixed(tree: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tree.items()}
+
+
+def _unprefixed(tree: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tree.items()}

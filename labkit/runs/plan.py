@@ -1,0 +1,135 @@
+"""What of some runs, and of those that they start from, is still to be computed, and in which order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from labkit.runs.networks import Labelled
+from labkit.runs.run import Run
+from labkit.runs.starts import END, Moment
+from labkit.runs.store import Store
+from labkit.runs.task import Task, lacking
+
+
+@dataclass
+class Planned:
+    """A run that must be computed, or replayed."""
+
+    run: Run
+    moments: set[Moment]  # that others take from it
+    replayed: int | None
+    children: list["Planned"] = field(default_factory=list)
+    waits: set[str] = field(default_factory=set)  # for these runs
+    task: Task | None = None
+    after: int = 0  # steps on the longest way from its end
+    looked: float = 0.0  # when another process was last found to hold it
+    blocked: str = ""
+
+    @property
+    def steps(self) -> int:
+        """To do."""
+        return self.task.left if self.task else (self.replayed or self.run.experiment.iterations) - self.run.first
+
+    @property
+    def rest(self) -> int:
+        """Steps on the longest way from here to an end."""
+        return self.steps + self.after
+
+
+class Plan:
+    """What of some runs, and of those that they start from, is still to be computed.
+
+    Args:
+        wanted: runs with their labels.
+        store: where runs lie.
+
+    Raises:
+        ValueError: if a run was computed by what has changed since, or what it started from is not what is there now.
+    """
+
+    def __init__(self, wanted: Sequence[Labelled], store: Store):
+        self.store, self.labels = store, {member.run.hash: member for member in wanted}
+        self.planned: dict[str, Planned] = {}
+        self.diverged: dict[str, int] = {}  # finished runs, and where
+        self._asked: dict[str, set[Moment]] = {}
+        for member in wanted:
+            self._ask(member.run, END)
+        for planned in self.planned.values():
+            for source in {source for source, _ in planned.run.needs}:
+                if source.hash in self.planned:
+                    self.planned[source.hash].children.append(planned)
+                    planned.waits.add(source.hash)
+        for planned in reversed(self._in_order()):
+            planned.after = max((child.rest for child in planned.children), default=0)
+        self._block()
+
+    def _in_order(self) -> list[Planned]:
+        """What is planned, each after what it waits for."""
+        found = [planned for planned in self.planned.values() if not planned.waits]
+        left = {planned.run.hash: len(planned.waits) for planned in self.planned.values()}
+        for planned in found:  # grows
+            for child in planned.children:
+                left[child.run.hash] -= 1
+                if not left[child.run.hash]:
+                    found.append(child)
+        return found
+
+    def _ask(self, run: Run, moment: Moment) -> None:
+        asked = self._asked.setdefault(run.hash, set())
+        if moment in asked:
+            return
+        asked.add(moment)
+        train, replayed = lacking(run, self.store, asked)
+        if not train:
+            self._check_sources(run)
+        if not train and replayed is None:
+            return
+        if run.hash in self.planned:
+            self.planned[run.hash].moments, self.planned[run.hash].replayed = asked, replayed
+            return
+        self.planned[run.hash] = Planned(run, asked, replayed)
+        for source, at in run.needs:
+            self._ask(source, at)
+
+    def _check_sources(self, run: Run) -> None:
+        """See that what a finished run started from is what is there now; note where it diverged."""
+        about = self.store.folder(run).about()
+        if about is None:
+            return
+        if about["result"]["diverged_at"] is not None:
+            self.diverged[run.hash] = about["result"]["diverged_at"]
+        for source, at in run.needs:
+            recorded = about["sources"].get(f"{source.hash}@{at}")
+            try:
+                found = self.store.content(source, at)
+            except (FileNotFoundError, ValueError):
+                continue  # gone or damaged: it is not needed, or computed again
+            if recorded != found:
+                raise ValueError(
+                    f"{self.store.folder(run).path} started from {self.store.folder(source).path} ({at}), which was "
+                    "computed again since and came out otherwise. Delete the first to compute it from what is there now"
+                )
+
+    def _block(self) -> None:
+        """Leave out what can never start, as its source has diverged."""
+        for planned in self.planned.values():
+            for source, at in planned.run.needs:
+                step = self.diverged.get(source.hash)
+                if step is not None and (at == END or int(at) > step):
+                    self.stop(planned, source)
+
+    def stop(self, planned: Planned, source: Run) -> None:
+        """It and all that start from its end cannot be computed."""
+        reason, stopped = f"{self.name(source)} diverged", [planned]
+        for one in stopped:  # grows
+            one.blocked = reason
+            stopped += [child for child in one.children if not child.blocked
+                        and any(run == one.run and at == END for run, at in child.run.needs)]  # fmt: skip
+
+    def name(self, run: Run) -> str:
+        """How messages call a run."""
+        return self.labels[run.hash].label if run.hash in self.labels else repr(run)
+
+    @property
+    def left(self) -> list[Planned]:
+        """What is to be done."""
+        return [p for p in self.planned.values() if not p.blocked and not (p.task and p.task.done)]
