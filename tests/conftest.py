@@ -22,6 +22,15 @@ def kernel_threads(request):
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def one_thread():
+    """The test runs with one kernel thread: rounding differs with their number, which engines and devices choose."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def runs(tmp_path, monkeypatch):
     """Every test has a runs folder of its own."""

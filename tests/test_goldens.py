@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 
 from tests import goldens
 
@@ -14,15 +13,7 @@ RECORDED = json.loads(goldens.FILE.read_text())
 LOSS, ACCURACY, BITS = 0.02, 0.02, 0.02
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Rounding differs with the number of kernel threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", [*goldens.TICKETS, *goldens.SPARSE])
 def test_an_experiment_gives_the_numbers_it_gave(name, tmp_path):
     model = {**goldens.TICKETS, **goldens.SPARSE}[name].model

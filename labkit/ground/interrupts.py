@@ -1,5 +1,6 @@
 """Ctrl-C, the Stop button and SIGTERM: work ends at the end of a step and is saved, and one line says so."""
 
+import importlib
 import signal
 import sys
 import threading
@@ -44,6 +45,16 @@ def held_back(told: Callable[[], None]) -> Iterator[None]:
         if received:
             last = max(received, key=lambda signalled: signalled[0])  # SIGTERM before Ctrl-C
             handlers[last[0]](*last)
+
+
+def import_whole(module: str) -> None:
+    """Import a large module that a library would import on first use: an interrupt waits for the end of that.
+
+    What is left of an import that was broken off cannot be mended within the process.
+    """
+    if module not in sys.modules:
+        with held_back(lambda: None):
+            importlib.import_module(module)
 
 
 @contextmanager

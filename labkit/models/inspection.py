@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from labkit.ground.interrupts import import_whole
 from labkit.models import prunable
 from labkit.sparsity.flops import Layer
 
@@ -48,6 +49,7 @@ def layers(model: nn.Module, input_shape: Sequence[int] | None = None, *, unreac
 
 def _pass(network: nn.Module, shape: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Prunable weights of a network, and their multiply-accumulates in a forward pass of blank examples."""
+    import_whole("torch._inductor")  # which dispatch modes begin to import
     weights: dict[str, Tensor] = {name: network.get_parameter(name) for name in prunable(network)}
     called = _count_calls(network, weights)
     products, first = _Products(weights), next(network.parameters())

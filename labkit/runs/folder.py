@@ -215,6 +215,8 @@ class RunFolder:
     def drop_weights(self) -> None:
         """Keep masks and history of the finished run, and let its weights go."""
         tensors, about = tensor_files.read(self.path / FINISHED)
+        if not about["weights"]:
+            return
         kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(("end/kept/", "end/whole/"))}
         tensor_files.write(self.path / FINISHED, kept, about | {"weights": False})
 

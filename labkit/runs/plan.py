@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from labkit.runs.networks import Labelled
 from labkit.runs.run import Run
-from labkit.runs.starts import END, Moment
+from labkit.runs.starts import DONE, END, Moment
 from labkit.runs.store import Store
 from labkit.runs.task import Task, lacking
 
@@ -52,7 +52,7 @@ class Plan:
         self.diverged: dict[str, int] = {}  # finished runs, and where
         self._asked: dict[str, set[Moment]] = {}
         for member in wanted:
-            self._ask(member.run, END)
+            self._ask(member.run, DONE)
         for planned in self.planned.values():
             for source in {source for source, _ in planned.run.needs}:
                 if source.hash in self.planned:

@@ -21,7 +21,7 @@ from labkit.runs.cost import estimate
 from labkit.runs.networks import Labelled
 from labkit.runs.plan import Plan, Planned
 from labkit.runs.run import Run
-from labkit.runs.starts import END
+from labkit.runs.starts import DONE, END
 from labkit.runs.store import Store, tell_of_old
 from labkit.runs.task import Task, lacking
 from labkit.specs.base import digest
@@ -80,7 +80,7 @@ class _Work:
             return
         train, replayed = lacking(planned.run, self.plan.store, planned.moments)
         planned.replayed = replayed
-        snapshots = {int(m) for m in planned.moments if m != END and not folder.has_snapshot(int(m))}
+        snapshots = {int(m) for m in planned.moments if m not in (END, DONE) and not folder.has_snapshot(int(m))}
         points = planned.run.experiment.points(planned.run.first)
         planned.task = Task(planned.run, folder, self.plan.store, engine, self._slots, threads,
                             snapshots=snapshots, points=points, replayed=replayed)  # fmt: skip

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from labkit.runs.run import Run
 
 END = "end"
-Moment = int | str  # a step, or END
+DONE = "done"  # nothing of it but that it is finished
+Moment = int | str  # a step, END or DONE
 Control = Callable[[Experiment, Masks, int, int, int], tuple[State, Masks]]  # ..., mask, seed, copy, level
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from labkit.runs import provenance
 from labkit.runs.folder import RunFolder
 from labkit.runs.run import Run
-from labkit.runs.starts import END, Moment
+from labkit.runs.starts import DONE, END, Moment
 from labkit.runs.store import Store
 from labkit.sparsity.masks import Masks
 from labkit.training.engines.door import Engine
@@ -198,7 +198,7 @@ def lacking(run: Run, store: Store, moments: Collection[Moment]) -> tuple[bool, 
     if about is None:
         return True, None
     ended = run.experiment.iterations if about["result"]["diverged_at"] is None else about["result"]["diverged_at"]
-    needed = [moment for moment in moments if moment != END and int(moment) <= ended
+    needed = [moment for moment in moments if moment not in (END, DONE) and int(moment) <= ended
               and not folder.has_snapshot(int(moment))]  # fmt: skip
     evaluated = set(about["points"])
     if END in moments and not about["weights"]:

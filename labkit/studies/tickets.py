@@ -26,11 +26,15 @@ K = TypeVar("K")
 
 
 @overload
-def find_tickets(spec: TicketSpec, seeds: Iterable[int], *, root: Path | None = None) -> Runs: ...
-@overload
-def find_tickets(spec: Mapping[K, TicketSpec], seeds: Iterable[int], *, root: Path | None = None) -> dict[K, Runs]: ...
 def find_tickets(
-    spec: TicketSpec | Mapping[K, TicketSpec], seeds: Iterable[int], *, root: Path | None = None
+    spec: TicketSpec, seeds: Iterable[int], *, keep: str = "weights", root: Path | None = None
+) -> Runs: ...
+@overload
+def find_tickets(
+    spec: Mapping[K, TicketSpec], seeds: Iterable[int], *, keep: str = "weights", root: Path | None = None
+) -> dict[K, Runs]: ...
+def find_tickets(
+    spec: TicketSpec | Mapping[K, TicketSpec], seeds: Iterable[int], *, keep: str = "weights", root: Path | None = None
 ) -> Runs | dict[K, Runs]:
     """Find winning tickets by magnitude pruning with rewinding (Frankle & Carbin 2019, section 1; 2020 for rewinding).
 
@@ -41,6 +45,8 @@ def find_tickets(
     Args:
         spec: the experiment; or a mapping of several, which are computed by one plan and share what they can.
         seeds: one a network.
+        keep: "weights" keeps those at the end of each run; "masks" lets them go when all are trained, and keeps masks,
+            history and what tickets start from. A control or a further level then trains again what it starts from.
         root: folder of the runs; default `labkit.runs.store.runs_folder()`.
 
     Returns:
@@ -52,9 +58,16 @@ def find_tickets(
         RuntimeError: if every network diverged.
     """
     seeds = checked_seeds(seeds)
-    if isinstance(spec, Mapping) and spec and all(isinstance(one, TicketSpec) for one in spec.values()):
-        return _found({key: _search(one, root) for key, one in spec.items()}, seeds, root)
-    return _found({"": _search(spec, root)}, seeds, root)[""]
+    choose("keep", keep, ["weights", "masks"])
+    several = isinstance(spec, Mapping) and bool(spec) and all(isinstance(one, TicketSpec) for one in spec.values())
+    specs: Mapping[Any, Any] = spec if several else {None: spec}  # type: ignore[assignment]
+    found = _found({key: _search(one, root) for key, one in specs.items()}, seeds, root)
+    if keep == "masks":
+        for runs in found.values():
+            for networks in runs.runs.values():
+                for folder in networks.folders:
+                    folder.drop_weights()
+    return found if several else found[None]
 
 
 def _search(spec: object, root: Path | None) -> Experiment:
@@ -127,23 +140,25 @@ def branch(
         ValueError: for an unknown kind or level, or no level.
     """
     trunks: dict[Any, Runs] = dict(trunk) if isinstance(trunk, Mapping) else {None: trunk}
-    for one in trunks.values():
-        if not isinstance(one, Runs):
-            raise ValueError(f"trunk is {shown(one)}: it must be what find_tickets gave")
+    if not trunks or not all(isinstance(one, Runs) for one in trunks.values()):
+        raise ValueError(f"trunk is {shown(trunk)}: it must be what find_tickets gave")
+    by_key = isinstance(levels, Mapping)
+    if by_key and set(levels) != set(trunks):
+        raise ValueError(f"levels is {shown(levels)}: write a list, or one for each of {list(trunks)}")
     control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
     registered = [key for key, function in BRANCHES.items() if function is control]
     name = registered[0] if registered else f"{control.__qualname__} {code_digest(control)}"
     per_seed = whole("per_seed", per_seed, 1, MOST_PER_SEED)
     members = {}
     for key, one in trunks.items():
-        wanted = _levels(one, levels[key] if isinstance(levels, Mapping) else levels)
+        wanted = _levels(one, levels[key] if by_key else levels)
         members[key] = [
             Labelled(_controlled(one.tickets[seed, level], name, control, level, copy), name, level, copy)
             for level in wanted
             for seed in one.runs[level].seeds
             for copy in range(per_seed)
         ]
-    root = next(iter(trunks.values())).root if trunks else None
+    root = next(iter(trunks.values())).root
     blocked = compute([m for found in members.values() for m in found], TITLES.get(name, name), root)
     found = {
         key: Runs(name, by_level(members[key], blocked, root), one.experiment, one.tickets, root)

@@ -32,10 +32,10 @@ def test_from_elsewhere_with_a_preset(folder):
     assert done.returncode == 0, done.stderr[-2000:]
     notebook = nbformat.read(folder / "out.ipynb", as_version=4)
     text = str(notebook.cells)
-    assert "networks x 300 iterations: about" in text, "says what it will cost"
+    assert "networks of 300 iterations: about" in text, "says what it will cost"
     results = folder / "runs" / "results" / "00_quickstart" / "smoke"
     record = yaml.safe_load((results / "run.yaml").read_text())
-    assert record["parameters"]["levels"] == 7 and record["training_seconds"] > 0 and len(record["runs"]) == 9
+    assert record["parameters"]["levels"] == 7 and record["training_seconds"] > 0 and len(record["runs"]) == 36
     assert {"table.csv", "verdicts.csv", "figure.html"} <= {path.name for path in results.iterdir()}
 
 
@@ -71,11 +71,11 @@ def test_progress_is_one_line_in_a_notebook_and_interrupting_loses_little(tmp_pa
     NotebookClient(notebook, kernel_name="python3").execute()
     stopped, resumed = notebook.cells[1].outputs, notebook.cells[2].outputs
     assert any("stopped" in output.get("text", "") for output in stopped)
-    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 1
+    assert len(list((tmp_path / "runs").glob("*/run.safetensors"))) == 2
     lines = [output.data["text/plain"] for output in resumed if output.output_type == "display_data"]
     assert len(lines) == 1 and "tickets: done in" in lines[0]
     estimate = next(output.text for output in resumed if output.output_type == "stream")
-    assert "1 level x 2 networks x 1,500 iterations: " in estimate
+    assert "2 networks of 1,500 iterations: " in estimate
 
 
 def test_report_of_an_unknown_notebook():

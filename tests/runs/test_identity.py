@@ -125,8 +125,8 @@ def test_the_dense_network_of_a_search_and_of_a_table_is_one_run():
 def test_names_of_runs_do_not_change_unnoticed():
     """These name what lies in people's folders: a change here means that their runs are computed again."""
     tickets = lk.TicketSpec(train=lk.TrainSpec(duration="20it"), prune=lk.PruneSpec(levels=1))
-    assert names(tickets) == ["TICKET0", "TICKET1"]
-    assert names(rigl()) == ["RIGL"]
+    assert names(tickets) == ["4bf111a057b90bc2", "cbf86b085d68e22d"]
+    assert names(rigl()) == ["db2ff06e72d468ca"]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,35 @@ def test_sigterm_saves_and_then_ends_the_process(model, networks, tmp_path):
         assert step > 0 and int(saved["step/fc1.weight"]) == step, "every step was ended"
 
 
+INTERRUPTED_EARLY = """
+import _thread, sys, threading
+import labkit as lk
+from labkit.ground import interrupts
+load = interrupts.importlib.import_module
+def interrupted(name, package=None):
+    if name == "torch._inductor":
+        threading.Timer(0.2, _thread.interrupt_main).start()
+    return load(name, package)
+interrupts.importlib.import_module = interrupted
+spec = lk.TicketSpec(train=lk.TrainSpec(duration="12it"), prune=lk.PruneSpec(levels=0))
+assert "torch._inductor" not in sys.modules
+try:
+    lk.find_tickets(spec, [0])
+except KeyboardInterrupt:
+    print("stopped")
+interrupts.importlib.import_module = load
+print(lk.find_tickets(spec, [0]))
+"""
+
+
+def test_an_interrupt_while_libraries_are_imported_leaves_them_whole(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LABKIT_RUNS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_EARLY], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.split("\n")[0] == "stopped" and "Runs(ticket" in done.stdout, done.stderr[-2000:]
+
+
 @pytest.fixture
 def sigterm():
     """What the process does about SIGTERM, put back after the test."""

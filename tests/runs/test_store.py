@@ -234,6 +234,20 @@ def test_weights_that_were_let_go_are_trained_again_when_they_are_wanted(root):
     assert all(torch.equal(again[name], end[name]) for name in end), "level 2 starts from them"
 
 
+def test_with_masks_alone_a_search_takes_a_fraction_of_the_disk_and_says_the_same(root, tmp_path):
+    search = small_spec(levels=2, duration="20it")
+    whole = lk.find_tickets(search, [0, 1], root=root)
+    small = lk.find_tickets(search, [0, 1], keep="masks", root=tmp_path / "small")
+    sizes = [sum(path.stat().st_size for path in folder.glob(f"*/{FINISHED}")) for folder in (root, tmp_path / "small")]
+    assert sizes[1] < sizes[0] / 10 and small.metrics().equals(whole.metrics())
+    assert small.ticket(0, 2).equals(whole.ticket(0, 2)), "weights are those of the start"
+    before = finished(tmp_path / "small")
+    lk.find_tickets(search, [0, 1], keep="masks", root=tmp_path / "small")
+    assert finished(tmp_path / "small") == before, "nothing is trained again for being asked for again"
+    with pytest.raises(ValueError, match="unknown keep 'mask'"):
+        lk.find_tickets(search, [0], keep="mask", root=root)
+
+
 def test_packed_states_take_the_room_of_the_survivors():
     states = {"w": torch.randn(3, 100, 50), "b": torch.randn(3, 100)}
     mask = {"w": torch.rand(3, 100, 50) < 0.1}

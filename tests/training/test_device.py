@@ -143,6 +143,7 @@ def test_an_order_can_live_on_another_device():
     assert there[2].device.type == "meta" and there[4].shape == here[4].shape
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_no_step_mixes_tensors_of_two_devices(name, monkeypatch):
     """On a pretended GPU, whose tensors lie in the CPU's memory, networks train as on the CPU."""

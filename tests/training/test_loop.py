@@ -10,8 +10,9 @@ from labkit import data, models
 from labkit.data import DataSet
 from labkit.runs.experiment import Experiment
 from labkit.runs.networks import Labelled
-from labkit.runs.run import Drawn, Given, Run, Start, Whole
+from labkit.runs.run import Run
 from labkit.runs.scheduler import compute
+from labkit.runs.starts import Drawn, Given, Start, Whole
 from labkit.runs.store import Store
 from labkit.sparsity import masks
 from labkit.specs.networks import TrainSpec

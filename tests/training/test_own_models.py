@@ -11,8 +11,9 @@ import labkit as lk
 from labkit.models import build, capturable, prunable
 from labkit.runs.experiment import Experiment
 from labkit.runs.networks import Labelled, Networks
-from labkit.runs.run import Drawn, Run, Start, Whole
+from labkit.runs.run import Run
 from labkit.runs.scheduler import compute
+from labkit.runs.starts import Drawn, Start, Whole
 from labkit.specs.networks import TrainSpec
 from labkit.training.derivatives import gradient
 from tests.trainings import Together
@@ -154,6 +155,7 @@ def test_it_is_captured_if_it_asks_for_it_itself(digits):
         assert run.engine.how(0) == (("captured", "") if asked else ("plain", UNASKED))
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_layer_that_a_captured_step_leaves_out_has_zero_gradients_too(digits, optimizer):
     class Asks(NeverUses):
