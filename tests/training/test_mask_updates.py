@@ -177,6 +177,20 @@ def test_a_dynamic_run_resumes_bit_for_bit(digits):
         assert [name for name in theirs if not torch.equal(mine[name].nan_to_num(), theirs[name].nan_to_num())] == []
 
 
+def test_masks_move_alike_whatever_the_order_in_which_layers_come(digits):
+    """Files sort names; what grows at random is drawn layer by layer."""
+    from labkit.training.engines.network import Network
+
+    states, drawn = lenet_states(1), random_masks(lenet_states(1), 0.3)
+    state, masks = ({name: stack[0] for name, stack in tree.items()} for tree in (states, drawn))
+    one, other = (
+        Network(lenet(), dict(order(state.items())), dict(order(masks.items())), SGD, dynamic=True)
+        for order in (list, lambda items: reversed(list(items)))
+    )
+    assert list(one.masks) == list(other.masks) == ["fc1.weight", "fc2.weight", "fc3.weight"]
+    assert list(one.tensors()) == list(other.tensors())
+
+
 def test_sparse_runs_are_kept_and_followed(runs):
     found = lk.train_sparse(spec("rigl_sg"), [0, 1])
     again = lk.train_sparse(spec("rigl_sg"), [0, 1])

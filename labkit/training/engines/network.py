@@ -49,7 +49,7 @@ class Network:
         self.model = accelerate(model)
         self.parameters = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         self._fits(state, masks)
-        self.state: Tree = {name: self._place(tensor) for name, tensor in state.items()}
+        self.state: Tree = {name: self._place(state[name]) for name in model.state_dict()}
         model.load_state_dict(self.state, assign=True)
         self.slots: dict[str, Tree] = {
             slot: {
@@ -72,8 +72,11 @@ class Network:
         self.set_masks(masks)
 
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
-        """Replace the masks, and zero what they mask: weights and optimiser state."""
-        self.masks = {name: self._place(mask) for name, mask in masks.items()}
+        """Replace the masks, and zero what they mask: weights and optimiser state.
+
+        Layers are kept in the network's own order, whatever that of `masks`: what is drawn for them follows it.
+        """
+        self.masks = {name: self._place(masks[name]) for name in self.parameters if name in masks}
         pruned = {name: mask for name, mask in self.masks.items() if self.dynamic or not bool(mask.all())}
         mask_sets.apply(pruned, self.state, *self._masked_slots())
         # float masks multiply several times faster than bool ones
