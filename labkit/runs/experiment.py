@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ SCORE_EXAMPLES = 256
 NO_DEFAULT = inspect.Parameter.empty
 _CAPTURES: dict[str, Captures] = {}  # of the kit's own networks, for all experiments of the process
 State = dict[str, Tensor]
+_DATA: WeakValueDictionary[tuple[str, str, str], DataSet] = WeakValueDictionary()  # many specs, one copy on a device
 
 
 class Experiment:
@@ -58,7 +60,7 @@ class Experiment:
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
         self.device = device()
         self._own_model = ":" in spec.model
-        self.data: DataSet = data.load(**asdict(spec.data), shape=shape)
+        self.data: DataSet = _shared(data.load(**asdict(spec.data), shape=shape))
         defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
         self.options = dict(spec.model_options)
         if "classes" in defaults:
@@ -180,6 +182,11 @@ class Experiment:
         return identity.recipe(self.spec, name, self.all_options, self.data.digest, self.clock, self.dynamics)
 
     @cached_property
+    def recipe_digest(self) -> str:
+        """A name of the recipe: networks that share it can share an engine."""
+        return digest(self.recipe)
+
+    @cached_property
     def behaviour(self) -> dict[str, Any]:
         """What the names of the recipe stand for."""
         return identity.behaviour(self.spec, self._network)
@@ -191,7 +198,8 @@ class Experiment:
     @cached_property
     def on_device(self) -> DataSet:
         """The data set where networks train."""
-        return self.data.to(self.device)
+        known = _DATA.get((self.data.name, self.data.digest, str(self.device)))
+        return known or _shared(self.data.to(self.device))
 
     def _try(self, network: nn.Module) -> Tensor:
         inputs, _ = self.data.inputs("train", slice(0, 2))
@@ -217,6 +225,11 @@ class Experiment:
                 f"{len(self.data.classes)} classes"
             )
         return logits
+
+
+def _shared(found: DataSet) -> DataSet:
+    """The same data as somebody else holds already, if anybody does."""
+    return _DATA.setdefault((found.name, found.digest, str(found.scale.device)), found)
 
 
 def _like(value: Any, default: Any) -> Any:

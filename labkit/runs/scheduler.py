@@ -24,7 +24,6 @@ from labkit.runs.run import Run
 from labkit.runs.starts import DONE, END
 from labkit.runs.store import Store, tell_of_old
 from labkit.runs.task import Task, lacking
-from labkit.specs.base import digest
 from labkit.training.crew import Job, at_once, kernel_threads, side_by_side
 from labkit.training.engines.stepping import Stepping
 
@@ -43,15 +42,17 @@ class _Work:
         self._waiting_told = False
 
     def engine(self, run: Run) -> Stepping:
-        key = digest(run.experiment.recipe)
+        key = run.experiment.recipe_digest
         if key not in self.engines:
             self.engines[key] = run.experiment.engine()
         return self.engines[key]
 
     def most(self) -> int:
         """Networks that can be worked on at once."""
-        engines = [self.engine(planned.run) for planned in self.plan.left]
-        return max(at_once(engine, len(engines), self.cores) for engine in engines)
+        left = self.plan.left
+        runs = [planned.run for planned in left]
+        kinds = {(run.experiment.step_digest, run.experiment.spec.train.batch_size): run for run in runs}
+        return max(at_once(self.engine(run), len(left), self.cores) for run in kinds.values())
 
     def jobs(self, busy: Sequence[Job]) -> list[Job]:
         """What can be worked on, the longest way first."""
@@ -100,11 +101,18 @@ class _Work:
             if task.diverged_at >= 0:
                 self.plan.diverged[planned.run.hash] = task.diverged_at
                 tell_divergence(self.plan.name(planned.run), task.diverged_at, planned.run)
+            self._forget(planned.run)
             for child in planned.children:
                 child.waits.discard(planned.run.hash)
                 for source, at in child.run.needs:
                     if source == planned.run and task.diverged_at >= 0 and (at == END or int(at) > task.diverged_at):
                         self.plan.stop(child, source)
+
+    def _forget(self, run: Run) -> None:
+        """Let an engine go whose last network this was."""
+        key = run.experiment.recipe_digest
+        if not any(planned.run.experiment.recipe_digest == key for planned in self.plan.left):
+            self.engines.pop(key, None)
 
     def _wait(self) -> None:
         """Nothing can be worked on here: another process holds what comes next."""

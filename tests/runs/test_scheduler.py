@@ -196,6 +196,12 @@ def test_a_clean_up_refuses_what_others_start_from(runs):
         clean(runs, ["0123"])
 
 
+def test_many_specs_share_one_copy_of_their_data():
+    one, other = (lk.Experiment(spec(rewind=step)) for step in ("0it", "3it"))
+    assert one.data is other.data and one.on_device is other.on_device
+    assert lk.Experiment(spec(data={"normalisation": "unit"})).data is not one.data
+
+
 def test_a_thousand_levels_are_planned(runs):
     experiment = lk.Experiment(lk.TicketSpec(train={"duration": "1it"}, prune={"levels": 600, "rate": 0.01}))
     _, plan = planned(experiment, [0], runs)
