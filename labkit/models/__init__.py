@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit.ground.names import choose
-from labkit.ground.randomness import derive, generator
+from labkit.ground.randomness import ambient, derive, generator
 from labkit.models.conv import conv_2, conv_4, conv_6
 from labkit.models.lenet import LeNet300100
 from labkit.models.resnet import ResNet20
@@ -87,8 +87,7 @@ def build(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) ->
     function = builder(name)
     for option in options or {} if name in MODELS else {}:
         choose(f"option of model {name!r}", option, inspect.signature(function).parameters)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "build"))
+    with ambient(derive(seed, "build")):
         try:
             network = function(**(options or {}))
         except TypeError as error:

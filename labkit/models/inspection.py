@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from labkit.ground.interrupts import import_whole
+from labkit.ground.randomness import ambient
 from labkit.models import prunable
 from labkit.sparsity.flops import Layer
 
@@ -53,7 +54,7 @@ def _pass(network: nn.Module, shape: Sequence[int]) -> tuple[dict[str, Tensor], 
     weights: dict[str, Tensor] = {name: network.get_parameter(name) for name in prunable(network)}
     called = _count_calls(network, weights)
     products, first = _Products(weights), next(network.parameters())
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), _plain_attention(), products:
+    with ambient(), torch.no_grad(), _plain_attention(), products:
         network(torch.zeros(*shape, dtype=first.dtype, device=first.device))
     return weights, {name: max(called[name], products.macs[name]) for name in weights}
 

@@ -83,6 +83,8 @@ class Task:
     def _work(self) -> None:
         if self._training is None:
             self._training = self._begin()
+            if torch.get_num_threads() != self.threads:  # a checkpoint goes on with those that it had
+                torch.set_num_threads(self.threads)
             self._began = self._saved = time.monotonic()
         training = self._training
         if training.goes_on:

@@ -337,6 +337,18 @@ def test_own_models_keep_their_own_initialisation_unless_told_otherwise(tmp_path
         assert Experiment(spec, tmp_path).spec.init == init
 
 
+def test_networks_that_start_side_by_side_draw_what_they_draw_alone(tmp_path):
+    """PyTorch's own generator is the whole process's, and the weights of many networks are drawn from it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    experiment = lk.Experiment(lk.SparseSpec("resnet20", {"width": 0.5}), tmp_path)
+    alone = [experiment.initial(seed, "init/0")["classifier.weight"] for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            together = list(pool.map(lambda seed: experiment.initial(seed, "init/0")["classifier.weight"], range(8)))
+            assert all(map(torch.equal, alone, together))
+
+
 def own_control(experiment, mask, seed, copy, level):
     return lk.random_reinit(experiment, mask, seed, copy, level)
 

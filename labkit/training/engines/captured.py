@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from labkit.ground.randomness import ambient
+
 NAMES_ONLY = (torch.ops.aten.alias.default, torch.ops.aten.detach.default)  # another name for the same tensor
 TRANSPOSED = torch.ops.aten.t.default
 
@@ -28,7 +30,7 @@ def capture(step: StepFunction, examples: Sequence[Tensor]) -> tuple[StepFunctio
             outside PyTorch is not: it is looked at once, and what it did then is what the list will always do.
         examples: arguments of the shapes that it will be given; they are not changed.
     """
-    with torch.random.fork_rng():
+    with ambient(devices=None):
         try:
             return _trace(step, examples).forward, ""
         except Exception as error:  # whatever is wrong with the step itself shows when it runs

@@ -1,7 +1,6 @@
 """One network with its masks and its optimiser's state: a step, plain or captured, its gradients, its rewiring."""
 
 from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from labkit.ground.device import CPU, precision
 from labkit.ground.names import choose
+from labkit.ground.randomness import AMBIENT
 from labkit.models import capturable, prunable
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
@@ -17,7 +17,6 @@ from labkit.training.engines.captured import Graph, StepFunction, capture
 from labkit.training.engines.kernels import accelerate
 from labkit.training.optimizers import optimizer
 
-CAPTURING = Lock()  # tracing changes torch.nn.Module for the whole process
 Captures = dict[Any, tuple[StepFunction | None, str]]
 Tree = dict[str, Tensor]
 
@@ -152,7 +151,7 @@ class Network:
     def _capture(self, step: StepFunction, given: Sequence[Tensor]) -> tuple[StepFunction | None, str]:
         shapes = tuple((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in given)
         key = (step.__name__, self.dense_momentum, tuple(self._floats), shapes)
-        with CAPTURING:
+        with AMBIENT:  # tracing changes torch.nn.Module, too, for the whole process
             if key not in self._captures:
                 self._captures[key] = capture(step, given)
             return self._captures[key]

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from labkit.data import AUGMENTATIONS, BatchOrder, DataSet
 from labkit.ground.device import CPU, precision
 from labkit.ground.names import choose
-from labkit.ground.randomness import derive, generator
+from labkit.ground.randomness import AMBIENT, ambient, derive, generator
 from labkit.models import capturable, inspection
 from labkit.sparsity.schedules import constant, piecewise, warmup
 from labkit.specs.networks import TrainSpec
@@ -108,15 +109,21 @@ class Stepping:
         """See `door.Engine`."""
         at, most = self._slots[slot], UNREAD_STEPS[self.device.type]
         while at.step < until and at.bad is None:
-            at.waiting.append(at.network.step(*self._batch(at), self.lr(at.step)))
+            with self._drawing(at):
+                at.waiting.append(at.network.step(*self.batch(at.order, at.seed, at.step), self.lr(at.step)))
             at.step += 1
             if len(at.waiting) >= most:
                 self._read(at)
 
-    def _batch(self, at: _Slot) -> tuple[Tensor, Tensor]:
-        if self.draws:
+    @contextmanager
+    def _drawing(self, at: _Slot) -> Iterator[None]:
+        """What a step draws comes from its seed, and nobody else draws meanwhile."""
+        if not self.draws:
+            yield
+            return
+        with AMBIENT:
             torch.manual_seed(derive(at.seed, "layers", at.step))
-        return self.batch(at.order, at.seed, at.step)
+            yield
 
     def batch(self, order: BatchOrder, seed: int, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and labels of a step: the same whenever they are asked for."""
@@ -148,7 +155,8 @@ class Stepping:
     def gradients(self, slot: int) -> View:
         """See `door.Engine`."""
         at = self._slots[slot]
-        result, gradients = at.network.gradients(*self._batch(at))
+        with self._drawing(at):
+            result, gradients = at.network.gradients(*self.batch(at.order, at.seed, at.step))
         at.waiting.append(result)
         at.step += 1
         self._read(at)
@@ -177,7 +185,7 @@ class Stepping:
 
 def _draws(model: nn.Module, data: DataSet) -> bool:
     """Whether a training step of the network draws random numbers (dropout and the like)."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with ambient(), torch.no_grad():
         before = torch.get_rng_state()
         copy.deepcopy(model).train()(data.inputs("train", slice(0, 2))[0].cpu())  # where the model was built
         return not torch.equal(before, torch.get_rng_state())
