@@ -16,7 +16,7 @@ from tests.conftest import finished as finished_runs
 SCRIPT = """
 import sys
 import labkit as lk, labkit.runs.task as task
-task.CHECKPOINT_SECONDS = 0.1
+task.CHECKPOINT_SECONDS = 0.5
 own = dict(
     model="tests.networks:" + sys.argv[1],
     train=lk.TrainSpec(
