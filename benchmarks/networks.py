@@ -31,6 +31,7 @@ from labkit.specs.networks import TrainSpec
 from labkit.specs.sparse import TopologySpec
 from labkit.studies.sparse_training import masked_counts
 from labkit.training.crew import train
+from labkit.training.engines.door import canonical
 from labkit.training.engines.kernels import accelerate
 from labkit.training.engines.stepping import Stepping
 from labkit.training.history import Record
@@ -86,9 +87,8 @@ class Labkit:
         found = []
         for n in range(self.replicates):
             states = models.initial_states(self.name, {}, "glorot_normal", [(n, "init")])
-            tensors = {f"state/{name}": stack[0] for name, stack in states.items()}
             drawn = allocation.draw(shapes, counts, generator(n, "masks")) if topology else {}
-            engine.put(n, tensors | {f"mask/{name}": mask for name, mask in drawn.items()}, n, 0)
+            engine.put(n, canonical({name: stack[0] for name, stack in states.items()}, drawn), n, 0)
             updates = len(dynamics.moments) if dynamics else 0
             record = Record(0, steps, [0, steps], updates, len(drawn))
             found.append(Training(engine, n, n, record, steps, dynamics=dynamics))

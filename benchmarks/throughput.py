@@ -26,6 +26,7 @@ from labkit import data, models
 from labkit.runs import provenance
 from labkit.specs.networks import TrainSpec
 from labkit.training.crew import train
+from labkit.training.engines.door import canonical
 from labkit.training.engines.stepping import Stepping
 from labkit.training.history import Record
 from labkit.training.loop import Training, evaluation_points
@@ -121,8 +122,8 @@ def ours(dataset: data.DataSet, replicates: int, density: float, evaluate: bool)
     engine, trainings = Stepping(lambda: models.build("lenet_300_100"), dataset, spec), []
     points = evaluation_points(0, iterations, EVERY if evaluate else iterations)
     for n in range(replicates):
-        tensors = {f"state/{name}": stack[n] for name, stack in states.items()}
-        engine.put(n, tensors | {f"mask/{name}": stack[n] for name, stack in masks.items()}, n, 0)
+        state, mask = ({name: stack[n] for name, stack in tree.items()} for tree in (states, masks))
+        engine.put(n, canonical(state, mask), n, 0)
         trainings.append(Training(engine, n, n, Record(0, iterations, points, 0, len(masks)), iterations))
     began = time.perf_counter()
     train(engine, trainings)

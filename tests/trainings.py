@@ -10,6 +10,7 @@ from labkit.data import DataSet
 from labkit.ground.device import CPU
 from labkit.specs.networks import TrainSpec
 from labkit.training.crew import at_once, kernel_threads, train
+from labkit.training.engines.door import canonical
 from labkit.training.engines.network import Network
 from labkit.training.engines.stepping import Stepping
 from labkit.training.history import HISTORY, Record
@@ -56,8 +57,7 @@ class Together:
         self.trainings = []
         for n in range(len(self.seeds)):
             if self.saved is None:
-                tensors = {f"state/{k}": t for k, t in self.states[n].items()}
-                tensors |= {f"mask/{k}": t for k, t in self.masks[n].items()}
+                tensors = canonical(self.states[n], self.masks[n])
                 updates = len(moves.moments) if moves else 0
                 record = Record(self.start, clock.run, points, updates, len(self.masks[n]))
                 self.trainings.append(self._placed(n, tensors, record))

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from labkit.ground.progress import duration
 from labkit.runs.experiment import Experiment
 from labkit.runs.run import Run
 from labkit.training.crew import at_once, kernel_threads, train
+from labkit.training.engines.door import canonical
 from labkit.training.history import Record
 from labkit.training.loop import Training, evaluation_points
 
@@ -82,7 +82,7 @@ def _measure(experiment: Experiment, networks: int, steps: int) -> tuple[float, 
 def _measured(experiment: Experiment, networks: int, most: int) -> tuple[float, float]:
     cores = torch.get_num_threads()
     engine = experiment.engine(experiment.on_device.barely_evaluated(), lr_drops=(), lr_warmup="0it")
-    few, state = at_once(engine, networks, cores), _canonical(experiment)
+    few, state = at_once(engine, networks, cores), canonical(experiment.initial(0, "init"), {})
 
     def seconds(steps: int) -> float:
         trials = []
@@ -111,10 +111,6 @@ def _measured(experiment: Experiment, networks: int, most: int) -> tuple[float, 
         return step, (time.monotonic() - began) / few
     finally:
         torch.set_num_threads(cores)
-
-
-def _canonical(experiment: Experiment) -> dict[str, Tensor]:
-    return {f"state/{name}": tensor for name, tensor in experiment.initial(0, "init").items()}
 
 
 def _count(number: int, noun: str) -> str:

@@ -13,7 +13,7 @@ it may be whole.
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from labkit.training.history import Record
 
 KIND = "labkit run 1"
 FINISHED, CHECKPOINT = "run.safetensors", "checkpoint.safetensors"
+Read = tuple[dict[str, Tensor], dict[str, Any]]  # tensors and description of a file
 
 
 class RunFolder:
@@ -58,15 +59,12 @@ class RunFolder:
             ValueError: if it was computed by a network or a method that has changed since, or by default values.
             OSError: if it cannot be read.
         """
-        try:
-            about = self._checked(FINISHED, tensor_files.read_about(self.path / FINISHED))
-        except FileNotFoundError:
+        found = self._believed(FINISHED, _header)
+        if found is None:
             return None
-        except ValueError as error:
-            self._set_aside(FINISHED, error)
-            return None
-        if (found := difference(about["behaviour"], self.run.behaviour)) is not None:
-            name, old, new = found
+        about = found[1]
+        if (changed := difference(about["behaviour"], self.run.behaviour)) is not None:
+            name, old, new = changed
             raise ValueError(
                 f"the run folder {self.path} was computed with {name} {old!r}, and it is {new!r} now: what a name "
                 "stands for has changed since. Its numbers are not those of this experiment. Move or delete the "
@@ -74,16 +72,27 @@ class RunFolder:
             )
         return about
 
-    def _checked(self, name: str, about: dict[str, Any]) -> dict[str, Any]:
+    def _believed(self, name: str, read: Callable[[Path], Read]) -> Read | None:
+        """What a file of this run holds; None if it is not there, or is not believed and set aside with a warning."""
+        try:
+            found = read(self.path / name)
+            self._check(name, found[1])
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            self._set_aside(name, error)
+            return None
+        return found
+
+    def _check(self, name: str, about: Mapping[str, Any]) -> None:
         if about.get("kind") != KIND or about.get("run") != self.hash:
             raise ValueError(f"{self.path / name} is not of this run: it says {about.get('kind')} {about.get('run')}")
-        return about
 
     def _set_aside(self, name: str, error: Exception) -> None:
         path = self.path / name
         os.replace(path, path.with_suffix(".damaged"))
         warnings.warn(f"{error}. It is set aside as {path.with_suffix('.damaged').name}, and computed again",
-                      stacklevel=4)  # fmt: skip
+                      stacklevel=5)  # fmt: skip
 
     def read(self, *parts: str) -> dict[str, Tensor]:
         """Tensors of the finished run whose names begin so.
@@ -93,7 +102,7 @@ class RunFolder:
         """
         try:
             tensors, about = tensor_files.read(self.path / FINISHED, *parts)
-            self._checked(FINISHED, about)
+            self._check(FINISHED, about)
         except ValueError as error:
             self._set_aside(FINISHED, error)
             raise ValueError(f"{error}; it is set aside: run again, and it will be computed again") from error
@@ -135,49 +144,33 @@ class RunFolder:
 
     def snapshot(self, step: int) -> dict[str, Tensor] | None:
         """State dict at a step, or None; a damaged one is set aside with a warning."""
-        name = f"at-{step}.safetensors"
-        try:
-            tensors, about = tensor_files.read(self.path / name)
-            self._checked(name, about)
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            self._set_aside(name, error)
-            return None
-        return tensors
+        found = self._believed(_snapshot(step), tensor_files.read)
+        return None if found is None else found[0]
 
     def has_snapshot(self, step: int) -> bool:
         """Whether it is there, and its description whole."""
-        name = f"at-{step}.safetensors"
-        try:
-            self._checked(name, tensor_files.read_about(self.path / name))
-        except FileNotFoundError:
-            return False
-        except ValueError as error:
-            self._set_aside(name, error)
-            return False
-        return True
+        return self._believed(_snapshot(step), _header) is not None
 
     def write_snapshot(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Keep the state dict at a step."""
         about = self._described() | {"content": tensor_files.digest(state)}
-        tensor_files.write(self.path / f"at-{step}.safetensors", state, about)
+        tensor_files.write(self.path / _snapshot(step), state, about)
 
-    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The last checkpoint and its description, or None. A damaged one is set aside: the run starts anew."""
-        try:
-            tensors, about = tensor_files.read(self.path / CHECKPOINT)
-            self._checked(CHECKPOINT, about)
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            self._set_aside(CHECKPOINT, error)
-            return None
-        if (found := difference(about["behaviour"], self.run.behaviour)) is not None:
-            name, old, new = found
+    def checkpoint(self, *, header: bool = False) -> Read | None:
+        """The last checkpoint and its description, or None. A damaged one is set aside: the run starts anew.
+
+        Args:
+            header: whether the description is enough.
+
+        Raises:
+            ValueError: if it was begun by a network or a method that has changed since.
+        """
+        found = self._believed(CHECKPOINT, _header if header else tensor_files.read)
+        if found is not None and (changed := difference(found[1]["behaviour"], self.run.behaviour)) is not None:
+            name, old, new = changed
             raise ValueError(f"the run in {self.path} was begun with {name} {old!r}, and it is {new!r} now: move or "
                              "delete the folder, or set LABKIT_RUNS to another")  # fmt: skip
-        return tensors, about
+        return found
 
     def write_checkpoint(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         """Keep a run on its way."""
@@ -259,6 +252,14 @@ class RunFolder:
     def unlock(self) -> None:
         """Give the run back."""
         self._lock.release()
+
+
+def _snapshot(step: int) -> str:
+    return f"at-{step}.safetensors"
+
+
+def _header(path: Path) -> Read:
+    return {}, tensor_files.read_about(path)
 
 
 def packed_masks(masks: Masks) -> dict[str, Tensor]:

@@ -74,11 +74,6 @@ class Networks:
                 for member, about in zip(self.members, self.abouts, strict=True)]  # fmt: skip
 
     @property
-    def alive(self) -> list[int]:
-        """Positions of those that did not diverge."""
-        return [n for n, result in enumerate(self.results) if result["diverged_at"] is None]
-
-    @property
     def seconds(self) -> float:
         """Time that training them took, whenever that was, one after another."""
         return sum(result["seconds"] for result in self.results)

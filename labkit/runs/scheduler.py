@@ -174,7 +174,7 @@ def compute(wanted: Sequence[Labelled], title: str, root: Path | None = None) ->
 def _carry_out(plan: Plan, title: str) -> None:
     for planned in plan.left:
         plan.store.folder(planned.run).prepare()
-        plan.store.folder(planned.run).checkpoint()  # one that does not agree is said now
+        plan.store.folder(planned.run).checkpoint(header=True)  # one that does not agree is said now
     with terminated_as_interrupted():
         progress = Progress(title, 1)
         work = _Work(plan, progress)

@@ -42,8 +42,16 @@ class Reader(Protocol):
         """Masks of a run at its end."""
 
 
+class _Rootless:
+    """What starts from no other run."""
+
+    def needs(self) -> Iterator[tuple[Run, Moment]]:
+        """Runs, and what of them."""
+        yield from ()
+
+
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(_Rootless):
     """Weights drawn from the run's seed, for a purpose."""
 
     purpose: str
@@ -55,10 +63,6 @@ class Drawn:
     def make(self, run: Run, reader: Reader) -> State:
         """The tensors."""
         return run.experiment.initial(run.seed, self.purpose)
-
-    def needs(self) -> Iterator[tuple[Run, Moment]]:
-        """Runs, and what of them."""
-        yield from ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class At:
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(_Rootless):
     """Weights, or a mask, that somebody brings: known by what is in them."""
 
     tensors: Mapping[str, Tensor] = field(compare=False, repr=False)
@@ -101,13 +105,9 @@ class Given:
         """The tensors."""
         return {name: tensor.clone() for name, tensor in self.tensors.items()}
 
-    def needs(self) -> Iterator[tuple[Run, Moment]]:
-        """Runs, and what of them."""
-        yield from ()
-
 
 @dataclass(frozen=True)
-class Whole:
+class Whole(_Rootless):
     """Every weight that can be pruned is kept."""
 
     def plain(self, run: Run) -> Any:
@@ -118,13 +118,9 @@ class Whole:
         """The masks."""
         return {name: torch.ones(shape, dtype=torch.bool) for name, shape in run.experiment.shapes.items()}
 
-    def needs(self) -> Iterator[tuple[Run, Moment]]:
-        """Runs, and what of them."""
-        yield from ()
-
 
 @dataclass(frozen=True)
-class Allocated:
+class Allocated(_Rootless):
     """A mask drawn from the run's seed, with so many weights in each layer."""
 
     counts: tuple[tuple[str, int], ...]
@@ -136,10 +132,6 @@ class Allocated:
     def make(self, run: Run, reader: Reader) -> Masks:
         """The masks."""
         return allocation.draw(run.experiment.shapes, dict(self.counts), generator(run.seed, "masks"))
-
-    def needs(self) -> Iterator[tuple[Run, Moment]]:
-        """Runs, and what of them."""
-        yield from ()
 
 
 @dataclass(frozen=True)
@@ -180,8 +172,7 @@ class EndMask:
 
     def make(self, run: Run, reader: Reader) -> Masks:
         """The masks."""
-        found = reader.end_mask(self.run)
-        return {name: found[name] for name in run.experiment.prunable if name in found}
+        return reader.end_mask(self.run)
 
     def needs(self) -> Iterator[tuple[Run, Moment]]:
         """Runs, and what of them."""

@@ -25,7 +25,7 @@ def runs_folder() -> Path:
 
 
 class Store:
-    """What runs have left, for those that start from them (a `labkit.runs.run.Reader`).
+    """What runs have left, for those that start from them (a `labkit.runs.starts.Reader`).
 
     Args:
         root: the folder of all runs; default `runs_folder()`.

@@ -13,7 +13,7 @@ from labkit.runs.run import Run
 from labkit.runs.starts import DONE, END, Moment
 from labkit.runs.store import Store
 from labkit.sparsity.masks import Masks
-from labkit.training.engines.door import Engine
+from labkit.training.engines.door import Engine, canonical, parted
 from labkit.training.history import Record
 from labkit.training.loop import Training
 
@@ -106,7 +106,7 @@ class Task:
         else:
             state, masks = run.make_start(self.store)
             self._sources = {f"{other.hash}@{at}": self.store.content(other, at) for other, at in run.needs}
-            tensors = {f"state/{name}": t for name, t in state.items()} | {f"mask/{n}": m for n, m in masks.items()}
+            tensors = canonical(state, masks)
             self._start = {f"start/{name}": mask for name, mask in masks.items()} if experiment.moving else {}
             updates = len(experiment.dynamics.moments) if experiment.dynamics else 0
             points = [point for point in self.points if run.first <= point <= self.last]
@@ -177,14 +177,6 @@ class Task:
         about = self.folder.about()
         if record.step == self.run.experiment.iterations and about and not about["weights"]:
             self.folder.add_weights(state, masks)
-
-
-def parted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """State dict and masks of canonical tensors."""
-    return (
-        {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")},
-        {name.removeprefix("mask/"): t for name, t in tensors.items() if name.startswith("mask/")},
-    )
 
 
 def lacking(run: Run, store: Store, moments: Collection[Moment]) -> tuple[bool, int | None]:

@@ -15,6 +15,19 @@ from torch import Tensor
 Canonical = Mapping[str, Tensor]
 
 
+def canonical(state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Canonical tensors of a state dict and masks."""
+    return {f"state/{name}": t for name, t in state.items()} | {f"mask/{name}": mask for name, mask in masks.items()}
+
+
+def parted(tensors: Canonical) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """State dict and masks of canonical tensors."""
+    return (
+        {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")},
+        {name.removeprefix("mask/"): t for name, t in tensors.items() if name.startswith("mask/")},
+    )
+
+
 @dataclass(frozen=True)
 class Settled:
     """What a slot has done since it was last asked.

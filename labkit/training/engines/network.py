@@ -14,6 +14,7 @@ from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
 from labkit.specs.networks import TrainSpec
 from labkit.training.engines.captured import Graph, StepFunction, capture
+from labkit.training.engines.door import canonical
 from labkit.training.engines.kernels import accelerate
 from labkit.training.optimizers import optimizer
 
@@ -218,8 +219,7 @@ class Network:
 
     def tensors(self) -> Tree:
         """Everything that changes in training, canonical (see `door`). Live, not copies."""
-        found = {f"state/{name}": state for name, state in self.state.items()}
-        found |= {f"mask/{name}": mask for name, mask in self.masks.items()}
+        found = canonical(self.state, self.masks)
         return found | {f"{slot}/{name}": tensor for slot, tree in self.slots.items() for name, tensor in tree.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:

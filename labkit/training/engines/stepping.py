@@ -16,7 +16,7 @@ from labkit.ground.randomness import AMBIENT, ambient, derive, generator
 from labkit.models import capturable, inspection
 from labkit.sparsity.schedules import constant, piecewise, warmup
 from labkit.specs.networks import TrainSpec
-from labkit.training.engines.door import Canonical, Settled, View
+from labkit.training.engines.door import Canonical, Settled, View, parted
 from labkit.training.engines.network import Captures, Network
 from labkit.training.evaluation import evaluate
 from labkit.training.optimizers import momentum
@@ -79,8 +79,8 @@ class Stepping:
 
     def put(self, slot: int, tensors: Canonical, seed: int, at: int) -> None:
         """See `door.Engine`."""
-        state = {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")}
-        masks = {name.removeprefix("mask/"): t.bool() for name, t in tensors.items() if name.startswith("mask/")}
+        state, masks = parted(tensors)
+        masks = {name: mask.bool() for name, mask in masks.items()}
         network = self._network(state, masks)
         network.load(tensors)
         order = BatchOrder(self.data.size("train"), self.spec.batch_size, seed, self.device)
