@@ -1,5 +1,7 @@
 """Networks of a user's own: with what a resume can get wrong, and with layers that the kit's networks do not have."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, linear
@@ -81,6 +83,19 @@ class Plain(Noisy):
 
 class PlainLeNet(LeNet300100):
     """LeNet-300-100 in plain steps."""
+
+
+class Failing(PlainLeNet):
+    """Raises an error in the training step after so many others."""
+
+    steps_left = math.inf
+
+    def forward(self, images: Tensor) -> Tensor:
+        Failing.steps_left -= self.training
+        if Failing.steps_left < 0:
+            Failing.steps_left = math.inf
+            raise RuntimeError("a fault")
+        return super().forward(images)
 
 
 class PlainConv(ConvNet):

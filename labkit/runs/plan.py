@@ -7,7 +7,7 @@ from labkit.runs.networks import Labelled
 from labkit.runs.run import Run
 from labkit.runs.starts import DONE, END, Moment
 from labkit.runs.store import Store
-from labkit.runs.task import Task, lacking
+from labkit.runs.task import Task, ends, lacking
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Planned:
     @property
     def steps(self) -> int:
         """To do."""
-        return self.task.left if self.task else (self.replayed or self.run.experiment.iterations) - self.run.first
+        return self.task.left if self.task else ends(self.run, self.replayed) - self.run.first
 
     @property
     def rest(self) -> int:

@@ -58,7 +58,7 @@ class Task:
     @property
     def last(self) -> int:
         """The step at which it ends."""
-        return self.run.experiment.iterations if self.replayed is None else self.replayed
+        return ends(self.run, self.replayed)
 
     @property
     def left(self) -> int:
@@ -177,6 +177,11 @@ class Task:
         about = self.folder.about()
         if record.step == self.run.experiment.iterations and about and not about["weights"]:
             self.folder.add_weights(state, masks)
+
+
+def ends(run: Run, replayed: int | None) -> int:
+    """The step at which a run ends that is trained, or replayed up to a step."""
+    return run.experiment.iterations if replayed is None else replayed
 
 
 def lacking(run: Run, store: Store, moments: Collection[Moment]) -> tuple[bool, int | None]:

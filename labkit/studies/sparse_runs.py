@@ -47,6 +47,11 @@ class SparseRun:
         return last.assign(**{name: last[name].where(~last["diverged"]) for name in HISTORY if name in last})
 
     @property
+    def pruned(self) -> bool:
+        """Whether masks come of pruning along the way: a run that takes them has this one's cost too."""
+        return self.spec.topology.row.masks == "pruned"
+
+    @property
     def masked(self) -> list[str]:
         """Layers that have a mask; none of a dense network."""
         row = self.spec.topology.row

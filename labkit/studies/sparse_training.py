@@ -27,7 +27,7 @@ def train_sparse(
 ) -> SparseRun: ...
 @overload
 def train_sparse(
-    spec: Mapping[K, SparseSpec], seeds: Iterable[int], *, masks_of: Mapping[K, K] | None = None,
+    spec: Mapping[K, SparseSpec], seeds: Iterable[int], *, masks_of: Mapping[K, K | SparseRun] | None = None,
     root: Path | None = None,
 ) -> dict[K, SparseRun]: ...  # fmt: skip
 def train_sparse(
@@ -40,7 +40,7 @@ def train_sparse(
         seeds: one a network; masks, initialisation, batches and growth are drawn from it.
         masks_of: start with the final masks of this run, on a fresh initialisation of the same seeds, instead of
             drawing masks by the spec's allocation. With a gradual run this is the "Lottery" of the RigL reproduction.
-            Of a mapping: key -> key of the spec whose final masks it starts with.
+            Of a mapping: key -> key of the spec whose final masks it starts with, or what was trained.
         root: folder of the runs; default `labkit.runs.store.runs_folder()`.
 
     Returns:
@@ -49,53 +49,78 @@ def train_sparse(
     Raises:
         ValueError: for a spec, seeds or a run that do not fit, before any training.
         OSError: if the run folder cannot be written.
+        RuntimeError: if all networks that masks would come from have diverged.
     """
     seeds = checked_seeds(seeds)
     if isinstance(spec, Mapping) and spec and all(isinstance(value, SparseSpec) for value in spec.values()):
-        return _trained({key: Experiment(one, root) for key, one in spec.items()}, seeds, masks_of or {}, root)
+        experiments = {key: Experiment(one, root) for key, one in spec.items()}
+        return _trained(experiments, seeds, _sources(masks_of or {}, experiments), root)
     if not (masks_of is None or isinstance(masks_of, SparseRun)):
         raise ValueError(f"masks_of is {shown(masks_of)}: it must be what train_sparse gave")
     experiment = Experiment(nested("spec", spec, kind=SparseSpec), root)
-    if masks_of is None:
-        return _trained({"": experiment}, seeds, {}, root)[""]
-    if not set(seeds) <= set(masks_of.seeds):
-        raise ValueError(f"{masks_of} cannot give its masks to seeds {seeds} of another network or other seeds")
-    given = {member.run.seed: member.run for member in masks_of.networks.members}
-    members = [Labelled(_with_masks(experiment, given[seed]), experiment.spec.topology.method) for seed in seeds]
-    compute(members, _title(experiment), root)
-    return SparseRun(Networks(members, root), experiment, _prior(masks_of, experiment))
+    return _trained({None: experiment}, seeds, {} if masks_of is None else {None: masks_of}, root)[None]
+
+
+def _sources(masks_of: object, experiments: Mapping[K, Experiment]) -> Mapping[K, K | SparseRun]:
+    """Where masks come from, checked: keys of specs that do not take theirs from another, or what was trained."""
+    if not isinstance(masks_of, Mapping):
+        raise ValueError(f"masks_of is {shown(masks_of)}: of several specs, write a mapping of their keys")
+    givers = [key for key in experiments if key not in masks_of]
+    for key, source in masks_of.items():
+        if key not in experiments:
+            raise ValueError(f"masks_of has {shown(key)}, which is no key of the specs: {list(experiments)}")
+        if not isinstance(source, SparseRun) and source not in givers:
+            raise ValueError(f"masks_of[{key!r}] is {shown(source)}: the key of a spec that draws its own, {givers}, "
+                             "or what train_sparse gave")  # fmt: skip
+    return masks_of
 
 
 def _trained(
-    experiments: Mapping[K, Experiment], seeds: list[int], masks_of: Mapping[K, K], root: Path | None
+    experiments: Mapping[K, Experiment], seeds: list[int], masks_of: Mapping[K, K | SparseRun], root: Path | None
 ) -> dict[K, SparseRun]:
     runs: dict[K, list[Run]] = {}
     for key in sorted(experiments, key=lambda key: key in masks_of):
         experiment = experiments[key]
-        runs[key] = [
-            _with_masks(experiment, runs[masks_of[key]][n]) if key in masks_of else sparse_run(experiment, seed)
-            for n, seed in enumerate(seeds)
-        ]
+        if key not in masks_of:
+            runs[key] = [sparse_run(experiment, seed) for seed in seeds]
+        else:
+            source = masks_of[key]
+            givers = _of_seeds(source, seeds) if isinstance(source, SparseRun) else runs[source]
+            runs[key] = [_with_masks(experiment, run) for run in givers]
     members = {key: [Labelled(run, one.spec.topology.method) for run in runs[key]] for key, one in experiments.items()}
-    titles = {_title(experiment) for experiment in experiments.values()}
-    title = titles.pop() if len(titles) == 1 else "sparse networks"
-    blocked = compute([member for found in members.values() for member in found], title, root)
+    titles = {f"{experiment.spec.topology.method} networks" for experiment in experiments.values()}
+    networks = computed(members, titles.pop() if len(titles) == 1 else "sparse networks", root)
     found: dict[K, SparseRun] = {}
     for key in runs:
-        if all(member.run.hash in blocked for member in members[key]):
-            raise RuntimeError(f"the networks that {key} would take its masks from have all diverged")
-        networks = Networks([member for member in members[key] if member.run.hash not in blocked], root)
-        prior = _prior(found[masks_of[key]], experiments[key]) if key in masks_of else 0.0
-        found[key] = SparseRun(networks, experiments[key], prior)
+        prior = 0.0
+        if key in masks_of:
+            source = masks_of[key]
+            giver = source if isinstance(source, SparseRun) else found[source]
+            prior = giver.train_flops(experiments[key].iterations) if giver.pruned else 0.0
+        found[key] = SparseRun(networks[key], experiments[key], prior)
     return {key: found[key] for key in experiments}
 
 
-def _title(experiment: Experiment) -> str:
-    return f"{experiment.spec.topology.method} networks"
+def _of_seeds(source: SparseRun, seeds: list[int]) -> list[Run]:
+    given = {member.run.seed: member.run for member in source.networks.members}
+    if not set(seeds) <= set(given):
+        raise ValueError(f"{source} cannot give its masks to seeds {seeds} of another network or other seeds")
+    return [given[seed] for seed in seeds]
 
 
-def _prior(source: SparseRun, experiment: Experiment) -> float:
-    return source.train_flops(experiment.iterations) if source.spec.topology.row.masks == "pruned" else 0.0
+def computed(members: Mapping[K, list[Labelled]], title: str, root: Path | None) -> dict[K, Networks]:
+    """Networks by key, computed by one plan; without those that could not start.
+
+    Raises:
+        RuntimeError: if of a key there is none.
+    """
+    blocked = compute([member for found in members.values() for member in found], title, root)
+    found = {key: [one for one in all_of_it if one.run.hash not in blocked] for key, all_of_it in members.items()}
+    for key, started in found.items():
+        if not started:
+            of = "" if key is None else f" of {key}"
+            raise RuntimeError(f"no network{of} could start: {blocked[members[key][0].run.hash]}")
+    return {key: Networks(started, root) for key, started in found.items()}
 
 
 def sparse_run(experiment: Experiment, seed: int) -> Run:
@@ -144,8 +169,7 @@ def train(ticket: Ticket, spec: NetworkSpec, seeds: Iterable[int], *, root: Path
         raise ValueError(f"the ticket masks {sorted(odd)[0]}, which this model does not prune")
     start = Start(Given.of(ticket.weights), Given.of(layers))
     members = [Labelled(Run(experiment, seed, start), "ticket") for seed in checked_seeds(seeds)]
-    compute(members, "networks of a ticket", root)
-    return SparseRun(Networks(members, root), experiment)
+    return SparseRun(computed({None: members}, "networks of a ticket", root)[None], experiment)
 
 
 def masked_counts(topology: TopologySpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:

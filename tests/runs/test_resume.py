@@ -1,5 +1,6 @@
 """Kill -9 at a random moment, run again: bit for bit what an uninterrupted run gives."""
 
+import math
 import os
 import random
 import signal
@@ -10,8 +11,10 @@ import time
 import pytest
 import torch
 
+import labkit as lk
 from labkit.ground import tensor_files
 from tests.conftest import finished as finished_runs
+from tests.networks import Failing
 
 SCRIPT = """
 import sys
@@ -92,3 +95,29 @@ def test_killed_and_resumed_is_bitwise_equal(uninterrupted, tmp_path, seed):
     assert set(tensors) == set(expected) and not list(root.glob("*/checkpoint.safetensors"))
     for name, tensor in expected.items():
         assert torch.equal(tensors[name].nan_to_num(), tensor.nan_to_num()), name
+
+
+@pytest.mark.parametrize(("began", "then"), [(2, 1), (1, 2)], ids=["on fewer cores", "on more cores"])
+def test_a_run_goes_on_with_the_kernel_threads_that_it_began_with(runs, tmp_path, monkeypatch, began, then):
+    monkeypatch.setattr("labkit.runs.task.CHECKPOINT_SECONDS", 0.0)
+    spec = lk.TicketSpec(
+        "tests.networks:Failing", train=lk.TrainSpec(duration="60it", evaluate_every="20it"), prune={"levels": 0}
+    )
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(began)
+        whole = lk.find_tickets(spec, [0], root=tmp_path / "whole").runs[0]
+        Failing.steps_left = 43
+        with pytest.raises(RuntimeError, match="a fault"):
+            lk.find_tickets(spec, [0])
+        assert list(runs.glob("*/checkpoint.safetensors"))
+        torch.set_num_threads(then)
+        resumed = lk.find_tickets(spec, [0]).runs[0]
+        assert torch.get_num_threads() == then, "the caller's are as they were"
+    finally:
+        Failing.steps_left = math.inf
+        torch.set_num_threads(before)
+    assert whole.results[0]["threads"] == resumed.results[0]["threads"] == began
+    for mine, theirs in zip(resumed.final(), whole.final(), strict=True):
+        assert all(torch.equal(mine[name], tensor) for name, tensor in theirs.items())
+    assert resumed.metrics().equals(whole.metrics())

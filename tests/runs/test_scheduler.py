@@ -77,6 +77,15 @@ def test_another_rewinding_point_replays_the_dense_run_up_to_that_step_and_no_fu
     assert all(torch.equal(state[name], whole[name] * mask[name] if name in mask else whole[name]) for name in state)
 
 
+def test_a_first_step_that_a_finished_run_lacks_takes_no_training(runs):
+    lk.find_tickets(spec(), [0])
+    dense = planned(lk.Experiment(spec()), [0], runs)[0][0, 0]
+    (runs / dense.hash / "at-0.safetensors").unlink()
+    other = Run(lk.Experiment(spec()), 0, Start(At(dense, 0), Whole()))
+    plan = Plan([Labelled(other)], Store(runs))
+    assert [plan.planned[run.hash].steps for run in (dense, other)] == [0, 20]
+
+
 def test_evaluations_that_a_finished_run_lacks_are_replayed_and_change_nothing_else(runs):
     few = lk.find_tickets(spec(0), [0])
     (name,), end = finished(runs), few.runs[0].final()[0]

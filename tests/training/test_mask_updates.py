@@ -218,6 +218,23 @@ def test_a_run_can_begin_with_the_final_masks_of_another(runs):
         lk.train_sparse(spec("static"), [2], masks_of=pruned)
     with pytest.raises(ValueError, match='is "static" or dynamic'):
         lk.train_sparse(spec("dense"), [0], masks_of=pruned)
+    several = {"a": spec("static"), "b": spec("gradual")}
+    by_key = lk.train_sparse(several, [0, 1], masks_of={"a": "b"})["a"]
+    by_run = lk.train_sparse(several, [0, 1], masks_of={"a": pruned})["a"]
+    assert by_key.networks.hashes == by_run.networks.hashes == lottery.networks.hashes
+    assert by_key.prior == by_run.prior == lottery.prior
+    for wrong in ({"c": "b"}, {"a": "a"}, {"a": "c"}, {"a": None}, pruned):
+        with pytest.raises(ValueError, match="masks_of"):
+            lk.train_sparse(several, [0, 1], masks_of=wrong)
+
+
+def test_masks_of_networks_that_diverged_start_nothing(runs):
+    with pytest.warns(UserWarning, match="loss was not finite"):
+        wild = lk.train_sparse(spec("gradual", train=dataclasses.replace(SGD, lr=1000)), [0, 1])
+    with pytest.raises(RuntimeError, match="no network could start: .*seed 0.*diverged"):
+        lk.train_sparse(spec("static"), [0, 1], masks_of=wild)
+    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="no network of lottery could start"):
+        lk.train_sparse({"wild": wild.spec, "lottery": spec("static")}, [0, 1], masks_of={"lottery": "wild"})
 
 
 def test_dense_and_small_dense_networks():
