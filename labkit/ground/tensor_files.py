@@ -91,10 +91,10 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if not path.exists():
-        raise FileNotFoundError(f"no file {path}")
-    with path.open("rb"):  # what the system refuses is its own error, not damage
-        pass
+    try:
+        path.open("rb").close()  # what the system refuses is its own error, not damage
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"no file {path}") from None
     try:
         file = safe_open(path, framework="pt")
     except SafetensorError as error:

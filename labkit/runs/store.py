@@ -2,8 +2,10 @@
 
 import os
 import warnings
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from torch import Tensor
@@ -64,16 +66,23 @@ def scan(root: Path | None = None) -> pd.DataFrame:
     """
     root = root or runs_folder()
     rows = []
-    for path in sorted(root.glob(f"*/{FINISHED}")):
+    for path in sorted(root.glob(f"*/{FINISHED}"), key=str):
         try:
             about = tensor_files.read_about(path)
         except ValueError as error:
             warnings.warn(str(error), stacklevel=2)
             continue
-        flat = pd.json_normalize({**about["identity"], **about["result"]}).to_dict("records")[0]
-        rows.append({"run": path.parent.name, **{str(key): value for key, value in flat.items()}})
+        rows.append({"run": path.parent.name, **dict(_flat({**about["identity"], **about["result"]}))})
     tell_of_old(root)
     return pd.DataFrame(rows)
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def old_folders(root: Path) -> list[Path]:
