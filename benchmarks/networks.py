@@ -86,9 +86,9 @@ class Labkit:
         engine = Stepping(lambda: models.build(self.name), self.dataset, spec, WHERE, dynamic=dynamics is not None)
         found = []
         for n in range(self.replicates):
-            states = models.initial_states(self.name, {}, "glorot_normal", [(n, "init")])
+            state = models.initial_state(self.name, {}, "glorot_normal", n, "init")
             drawn = allocation.draw(shapes, counts, generator(n, "masks")) if topology else {}
-            engine.put(n, canonical({name: stack[0] for name, stack in states.items()}, drawn), n, 0)
+            engine.put(n, canonical(state, drawn), n, 0)
             updates = len(dynamics.moments) if dynamics else 0
             record = Record(0, steps, [0, steps], updates, len(drawn))
             found.append(Training(engine, n, n, record, steps, dynamics=dynamics))

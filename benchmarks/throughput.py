@@ -40,10 +40,11 @@ def load(name: str) -> data.DataSet:
 
 
 def start(replicates: int, density: float):
-    states = models.initial_states("lenet_300_100", {}, "glorot_normal", [(n, "init") for n in range(replicates)])
-    rng = torch.Generator().manual_seed(0)
-    names = models.prunable(models.build("lenet_300_100"))
-    return states, {name: torch.rand(states[name].shape, generator=rng) < density for name in names}
+    """State and masks of each network."""
+    rng, names = torch.Generator().manual_seed(0), models.prunable(models.build("lenet_300_100"))
+    for n in range(replicates):
+        state = models.initial_state("lenet_300_100", {}, "glorot_normal", n, "init")
+        yield state, {name: torch.rand(state[name].shape, generator=rng) < density for name in names}
 
 
 class Plain:
@@ -61,9 +62,9 @@ class Plain:
             for split in dataset.images
         }
         self.model = models.build("lenet_300_100")
-        _, masks = start(1, density)
+        _, masks = next(start(1, density))
         for name, mask in masks.items():
-            prune.custom_from_mask(self.model.get_submodule(name.removesuffix(".weight")), "weight", mask[0])
+            prune.custom_from_mask(self.model.get_submodule(name.removesuffix(".weight")), "weight", mask)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1.2e-3)
         self.batches = iter(self.loaders["train"])
         self.losses = 0.0
@@ -118,12 +119,10 @@ def ours(dataset: data.DataSet, replicates: int, density: float, evaluate: bool)
     spec = TrainSpec(
         duration=f"{iterations}it", evaluate_every=f"{EVERY if evaluate else iterations}it", batch_size=BATCH
     )
-    states, masks = start(replicates, density)
     engine, trainings = Stepping(lambda: models.build("lenet_300_100"), dataset, spec), []
     points = evaluation_points(0, iterations, EVERY if evaluate else iterations)
-    for n in range(replicates):
-        state, mask = ({name: stack[n] for name, stack in tree.items()} for tree in (states, masks))
-        engine.put(n, canonical(state, mask), n, 0)
+    for n, (state, masks) in enumerate(start(replicates, density)):
+        engine.put(n, canonical(state, masks), n, 0)
         trainings.append(Training(engine, n, n, Record(0, iterations, points, 0, len(masks)), iterations))
     began = time.perf_counter()
     train(engine, trainings)

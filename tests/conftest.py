@@ -8,6 +8,7 @@ import torch
 
 import labkit as lk
 from labkit import data, models
+from tests.trainings import stacked_states
 
 os.environ["LABKIT_PROGRESS"] = "off"
 torch.set_num_threads(int(os.environ.get("KERNEL_THREADS", min(2, os.cpu_count() or 1))))
@@ -76,7 +77,7 @@ def small_spec(levels=2, duration="60it", **changes):
 
 
 def lenet_states(replicates=1, seed=0):
-    return models.initial_states("lenet_300_100", {}, "glorot_normal", [(seed + n, "init") for n in range(replicates)])
+    return stacked_states("lenet_300_100", {}, "glorot_normal", range(seed, seed + replicates))
 
 
 def lenet():

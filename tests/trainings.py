@@ -1,11 +1,13 @@
 """Networks that train side by side in one engine, without runs and their files: what tests of training work with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from labkit import models
 from labkit.data import DataSet
 from labkit.ground.device import CPU
 from labkit.specs.networks import TrainSpec
@@ -116,6 +118,12 @@ class Together:
     def tensors(self) -> list[dict[str, Tensor]]:
         """All that a later process needs, of each."""
         return [training.tensors() for training in self.trainings]
+
+
+def stacked_states(name: str, options: Mapping[str, Any], init: str, seeds: Iterable[int]) -> dict[str, Tensor]:
+    """Initial states of networks, one a seed, as a stack (R, ...)."""
+    states = [models.initial_state(name, options, init, seed, "init") for seed in seeds]
+    return {key: torch.stack([state[key] for state in states]) for key in states[0]}
 
 
 def unstacked(tree: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from labkit.models.vgg import VGG19
 from labkit.models.wide_resnet import wrn_22_2
 
 __all__ = [
-    "INITS", "MODELS", "build", "builder", "capturable", "initial_states", "left_out", "output_layer", "prunable",
+    "INITS", "MODELS", "build", "builder", "capturable", "initial_state", "left_out", "output_layer", "prunable",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -158,24 +158,17 @@ def own(model: nn.Module, rng: torch.Generator) -> None:
 INITS: dict[str, Callable[[nn.Module, torch.Generator], None]] = {"glorot_normal": glorot_normal, "own": own}
 
 
-def initial_states(
-    name: str, options: Mapping[str, Any], init: str, seeds: Sequence[tuple[int, str]]
-) -> dict[str, Tensor]:
-    """State dicts of freshly initialised networks, stacked along a leading replicate dimension.
+def initial_state(name: str, options: Mapping[str, Any], init: str, seed: int, purpose: str) -> dict[str, Tensor]:
+    """State dict of a freshly initialised network.
 
     Args:
         name: the model.
         options: its options.
         init: a name of `INITS`.
-        seeds: one (seed, purpose) a replicate; the purpose tells the initialisations of one seed apart.
-
-    Returns:
-        dict from parameter or buffer name to a tensor (replicates, *shape).
+        seed: of the network.
+        purpose: tells the initialisations of one seed apart.
     """
     initialise = INITS[choose("init", init, INITS)]
-    states = []
-    for seed, purpose in seeds:
-        model = build(name, options, derive(seed, "own", purpose))
-        initialise(model, generator(seed, "init", purpose))
-        states.append(model.state_dict())
-    return {key: torch.stack([state[key] for state in states]) for key in states[0]}
+    model = build(name, options, derive(seed, "own", purpose))
+    initialise(model, generator(seed, "init", purpose))
+    return {key: tensor.clone() for key, tensor in model.state_dict().items()}

@@ -72,8 +72,7 @@ class Experiment:
         network = self.model()
         if self._own_model and self.model() is network:
             raise ValueError(f"model {spec.model!r} gives the same network twice: each call must build one of its own")
-        drawn = models.initial_states(spec.model, self.options, self.spec.init, [(0, "init")])
-        network.load_state_dict({name: state[0] for name, state in drawn.items()})
+        network.load_state_dict(self.initial(0, "init"))
         logits = self._try(network)
         self._network = identity.architecture(network, None if self._own_model else logits)
         self.prunable = models.prunable(network)
@@ -143,9 +142,7 @@ class Experiment:
 
     def initial(self, seed: int, purpose: str) -> State:
         """A fresh initialisation; the purpose tells those of one seed apart."""
-        return {name: stack[0] for name, stack in models.initial_states(
-            self.spec.model, self.options, self.spec.init, [(seed, purpose)]
-        ).items()}  # fmt: skip
+        return models.initial_state(self.spec.model, self.options, self.spec.init, seed, purpose)
 
     def engine(self, data: DataSet | None = None, **changes: Any) -> Stepping:
         """An engine for networks of this experiment; with data or fields of training of its own, one for timing."""

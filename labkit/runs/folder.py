@@ -17,18 +17,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
 from labkit.ground import tensor_files
 from labkit.runs.identity import difference
 from labkit.runs.run import Run
-from labkit.sparsity import masks as mask_sets
-from labkit.sparsity.masks import Masks, pack_states, unpack_states
+from labkit.sparsity.masks import Masks
+from labkit.sparsity.packing import pack_masks, pack_network, unpack_masks, unpack_network
 from labkit.training.history import Record
 
-KIND = "labkit run 1"
+KIND = "labkit run 2"
 FINISHED, CHECKPOINT = "run.safetensors", "checkpoint.safetensors"
 Read = tuple[dict[str, Tensor], dict[str, Any]]  # tensors and description of a file
 
@@ -121,8 +120,8 @@ class RunFolder:
         found = self.read("end/")
         if not any(name.startswith(("end/whole/", "end/kept/")) for name in found):
             raise ValueError(f"the weights of {self.path} were not kept (keep='masks')")
-        states, masks = unpack_states(_unprefixed(found, "end/"))
-        return _first(states), self._ordered(_first(masks))
+        state, masks = unpack_network(_unprefixed(found, "end/"))
+        return state, self._ordered(masks)
 
     def end_mask(self) -> Masks:
         """Masks of the finished run at its end; weights need not have been kept."""
@@ -133,11 +132,7 @@ class RunFolder:
         return self._masks("start/" if self.run.experiment.moving else "end/")
 
     def _masks(self, prefix: str) -> Masks:
-        found = _unprefixed(self.read(f"{prefix}mask/", f"{prefix}shape/"), prefix)
-        return self._ordered({
-            name: mask_sets.unpack(found[f"mask/{name}"][0], found[f"shape/{name}"].tolist()[1:])
-            for name in (key.removeprefix("mask/") for key in found if key.startswith("mask/"))
-        })  # fmt: skip
+        return self._ordered(unpack_masks(_unprefixed(self.read(f"{prefix}mask/", f"{prefix}shape/"), prefix)))
 
     def _ordered(self, masks: Masks) -> Masks:
         return {name: masks[name] for name in self.run.experiment.prunable if name in masks}
@@ -191,8 +186,8 @@ class RunFolder:
             record: its history.
             about: its result, and digests of what it started from.
         """
-        end = _prefixed(pack_states(_stacked(state), _stacked(masks)), "end/")
-        begun = _prefixed(packed_masks(start), "start/") if self.run.experiment.moving else {}
+        end = _prefixed(pack_network(state, masks), "end/")
+        begun = _prefixed(pack_masks(start), "start/") if self.run.experiment.moving else {}
         content = tensor_files.digest(end)
         said = self._described() | {"identity": self.run.identity, "content": content, "points": record.points}
         said |= {"weights": True, **about}
@@ -216,7 +211,7 @@ class RunFolder:
     def add_weights(self, state: Mapping[str, Tensor], masks: Masks) -> None:
         """Put weights back that were let go and are wanted again."""
         tensors, about = tensor_files.read(self.path / FINISHED)
-        end = _prefixed(pack_states(_stacked(state), _stacked(masks)), "end/")
+        end = _prefixed(pack_network(state, masks), "end/")
         about |= {"weights": True, "content": tensor_files.digest(end)}
         tensor_files.write(self.path / FINISHED, tensors | end, about)
 
@@ -260,23 +255,6 @@ def _snapshot(step: int) -> str:
 
 def _header(path: Path) -> Read:
     return {}, tensor_files.read_about(path)
-
-
-def packed_masks(masks: Masks) -> dict[str, Tensor]:
-    """Masks alone, in the layout of `pack_states`."""
-    packed: dict[str, Tensor] = {}
-    for name, mask in masks.items():
-        packed[f"mask/{name}"] = mask_sets.pack(mask)[None]
-        packed[f"shape/{name}"] = torch.tensor([1, *mask.shape])
-    return packed
-
-
-def _stacked(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor[None] for name, tensor in tree.items()}
-
-
-def _first(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor[0] for name, tensor in tree.items()}
 
 
 def _prefixed(tree: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from labkit.ground import tensor_files
 from labkit.sparsity import masks
 from labkit.sparsity.masks import Masks
+from labkit.sparsity.packing import pack_network, unpack_network
 
-KIND = "labkit ticket 1"
+KIND = "labkit ticket 2"
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,7 @@ class Ticket:
     def save(self, path: str | Path) -> Path:
         """Write the ticket; only surviving weights take room."""
         path = Path(path)
-        stacked = {name: weight[None] for name, weight in self.weights.items()}
-        packed = masks.pack_states(stacked, {name: mask[None] for name, mask in self.mask.items()})
-        tensor_files.write(path, packed, {"kind": KIND, **self.about})
+        tensor_files.write(path, pack_network(self.weights, self.mask), {"kind": KIND, **self.about})
         return path
 
     @classmethod
@@ -70,9 +69,7 @@ class Ticket:
         if about.pop("kind", None) != KIND:
             raise ValueError(f"{path} is no ticket: it does not say '{KIND}'")
         try:
-            states, mask = masks.unpack_states(packed)
-            weights = {name: state[0] for name, state in states.items()}
-            return cls(weights, {name: m[0] for name, m in mask.items()}, about)
+            return cls(*unpack_network(packed), about)
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
 

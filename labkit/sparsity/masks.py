@@ -3,18 +3,13 @@
 The mask is the only truth about what is pruned. Nothing in the kit asks whether a weight is zero.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 Masks = dict[str, Tensor]
-
-
-def ones(weights: Mapping[str, Tensor], names: Iterable[str]) -> Masks:
-    """The dense mask set: every weight of the named parameters is kept."""
-    return {name: torch.ones_like(weights[name], dtype=torch.bool) for name in names}
 
 
 def keep_top(scores: Tensor, keep: int) -> Tensor:
@@ -125,61 +120,3 @@ def permute(masks: Mapping[str, Tensor], generator: torch.Generator) -> Masks:
 
 def _order(size: int, generator: torch.Generator, like: Tensor) -> Tensor:
     return torch.randperm(size, generator=generator, device=generator.device).to(like.device)
-
-
-def pack(mask: Tensor) -> Tensor:
-    """One bit per weight, for files: uint8, ceil(numel / 8)."""
-    return torch.from_numpy(np.packbits(mask.reshape(-1).cpu().numpy()))
-
-
-def unpack(bits: Tensor, shape: Iterable[int]) -> Tensor:
-    """The inverse of `pack`.
-
-    Raises:
-        ValueError: if the number of bits does not fit the shape.
-    """
-    shape = tuple(shape)
-    size = int(np.prod(shape, dtype=np.int64))
-    if bits.numel() != (size + 7) // 8:
-        raise ValueError(f"{bits.numel()} bytes cannot hold a mask of shape {shape}")
-    return torch.from_numpy(np.unpackbits(bits.numpy(), count=size).astype(bool)).reshape(shape)
-
-
-def pack_states(states: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stacked networks (R, *shape) as `mask/NAME` (R, bytes), `kept/NAME` (surviving values) and `whole/NAME`.
-
-    Of a masked tensor only the surviving values are stored: a network at density d takes about d of the dense bytes
-    plus one bit a weight.
-    """
-    packed: dict[str, Tensor] = {}
-    for name, state in states.items():
-        if name in masks:
-            packed[f"mask/{name}"] = torch.stack([pack(mask) for mask in masks[name]])
-            packed[f"kept/{name}"] = state[masks[name]]
-            packed[f"shape/{name}"] = torch.tensor(state.shape)
-        else:
-            packed[f"whole/{name}"] = state
-    return packed
-
-
-def unpack_states(packed: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Masks]:
-    """The inverse of `pack_states`: (states, masks), pruned weights exactly zero.
-
-    Raises:
-        ValueError: if masks and values do not fit together.
-    """
-    states: dict[str, Tensor] = {}
-    masks: Masks = {}
-    for key, tensor in packed.items():
-        part, _, name = key.partition("/")
-        if part == "whole":
-            states[name] = tensor
-        elif part == "mask":
-            replicates, *shape = packed[f"shape/{name}"].tolist()
-            masks[name] = torch.stack([unpack(bits, shape) for bits in tensor[:replicates]])
-            values = packed[f"kept/{name}"]
-            if int(masks[name].sum()) != values.numel():
-                raise ValueError(f"{name}: {values.numel()} values do not fit a mask of {int(masks[name].sum())}")
-            states[name] = torch.zeros(masks[name].shape, dtype=values.dtype)
-            states[name][masks[name]] = values
-    return states, masks

@@ -9,6 +9,7 @@ from labkit.ground.names import choose, fraction
 from labkit.ground.randomness import derive, generator
 from labkit.ground.steps import Step
 from labkit.sparsity import masks, schedules
+from labkit.sparsity.packing import pack, unpack
 from labkit.sparsity.scores import Evidence, score
 
 
@@ -76,9 +77,9 @@ def test_apply_zeroes_infinities_too():
 def test_pack_round_trip():
     for shape in ((3, 5), (8,), (1, 1), (7, 9, 2)):
         mask = torch.rand(shape) < 0.3
-        assert torch.equal(masks.unpack(masks.pack(mask), shape), mask)
+        assert torch.equal(unpack(pack(mask), shape), mask)
     with pytest.raises(ValueError, match="cannot hold"):
-        masks.unpack(torch.zeros(2, dtype=torch.uint8), (100,))
+        unpack(torch.zeros(2, dtype=torch.uint8), (100,))
 
 
 def test_shuffle_keeps_layer_counts_and_permute_only_the_total():  # pitfall: three-random-controls

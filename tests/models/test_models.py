@@ -108,16 +108,17 @@ def test_activation_is_an_option():
 
 
 def test_glorot_statistics_and_seeds():
-    states = models.initial_states(
-        "lenet_300_100", {}, "glorot_normal", [(0, "init"), (0, "reinit"), (0, "init"), (1, "init")]
-    )
-    weights = states["fc1.weight"]
+    states = [
+        models.initial_state("lenet_300_100", {}, "glorot_normal", seed, purpose)
+        for seed, purpose in [(0, "init"), (0, "reinit"), (0, "init"), (1, "init")]
+    ]
+    weights = torch.stack([state["fc1.weight"] for state in states])
     assert weights.shape == (4, 300, 784)
     assert weights[0].std() == pytest.approx((2 / (784 + 300)) ** 0.5, rel=0.01)
     assert torch.equal(weights[0], weights[2])
     correlations = torch.corrcoef(weights.reshape(4, -1))
     assert abs(correlations[0, 1]) < 0.01 and abs(correlations[0, 3]) < 0.01
-    assert not states["fc1.bias"].any()
+    assert not states[0]["fc1.bias"].any()
 
 
 def test_unknown_model_names_the_nearest():

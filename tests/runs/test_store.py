@@ -13,7 +13,7 @@ import labkit as lk
 from labkit.ground import tensor_files
 from labkit.runs.folder import FINISHED, RunFolder
 from labkit.runs.store import Store, runs_folder, scan
-from labkit.sparsity.masks import pack_states, unpack_states
+from labkit.sparsity.packing import pack_network, unpack_network
 from tests.conftest import finished, small_spec
 
 
@@ -125,7 +125,7 @@ def test_a_source_that_comes_out_differently_is_an_error_for_what_started_from_i
 def test_a_file_of_another_run_is_not_believed(root, name):
     one, other = (RunFolder(member.run, root) for member in lk.find_tickets(spec(), [0, 1], root=root).runs[0].members)
     shutil.copy(other.path / name, one.path / name)
-    with pytest.warns(UserWarning, match=f"is not of this run: it says labkit run 1 {other.hash}"):
+    with pytest.warns(UserWarning, match=f"is not of this run: it says labkit run 2 {other.hash}"):
         assert (one.about() if name == FINISHED else one.snapshot(0)) is None
 
 
@@ -248,14 +248,13 @@ def test_with_masks_alone_a_search_takes_a_fraction_of_the_disk_and_says_the_sam
         lk.find_tickets(search, [0], keep="mask", root=root)
 
 
-def test_packed_states_take_the_room_of_the_survivors():
-    states = {"w": torch.randn(3, 100, 50), "b": torch.randn(3, 100)}
-    mask = {"w": torch.rand(3, 100, 50) < 0.1}
-    states["w"][~mask["w"]] = 0
-    packed = pack_states(states, mask)
-    back, masks = unpack_states(packed)
-    assert all(torch.equal(back[name], states[name]) for name in states) and torch.equal(masks["w"], mask["w"])
-    assert sum(t.numel() * t.element_size() for t in packed.values()) < 0.2 * states["w"].numel() * 4
+def test_a_packed_network_takes_the_room_of_the_survivors():
+    state, mask = {"w": torch.randn(100, 50), "b": torch.randn(100)}, {"w": torch.rand(100, 50) < 0.1}
+    state["w"][~mask["w"]] = 0
+    packed = pack_network(state, mask)
+    back, masks = unpack_network(packed)
+    assert all(torch.equal(back[name], state[name]) for name in state) and torch.equal(masks["w"], mask["w"])
+    assert sum(t.numel() * t.element_size() for t in packed.values()) < 0.2 * state["w"].numel() * 4
     packed["kept/w"] = packed["kept/w"][1:]
     with pytest.raises(ValueError, match="do not fit a mask"):
-        unpack_states(packed)
+        unpack_network(packed)

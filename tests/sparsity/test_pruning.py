@@ -65,7 +65,7 @@ def test_a_huge_value_under_the_mask_does_not_come_back():  # pitfall: mask-in-f
 def test_layerwise_keeps_shares_and_global_empties_the_small_layer():  # pitfall: layerwise-or-global
     rng = torch.Generator().manual_seed(0)
     scores = {"small": torch.rand(100, generator=rng), "large": 100 + torch.rand(100, generator=rng)}
-    mask = masks.ones(scores, scores)
+    mask = {name: torch.ones(100, dtype=torch.bool) for name in scores}
     assert masks.counts(prune_layers(mask, scores, {"small": 50, "large": 50})) == {"small": 50, "large": 50}
     assert masks.counts(prune_global(mask, scores, 100)) == {"small": 0, "large": 100}
 
@@ -81,7 +81,8 @@ def test_negative_weights_are_pruned_by_size_not_by_value():  # pitfall: values-
 
     weights = {"w": torch.tensor([-5.0, -1.0, -3.0, -0.5])}
     scores = score("magnitude", evidence(weights))
-    assert prune_layers(masks.ones(weights, weights), scores, {"w": 2})["w"].tolist() == [True, False, True, False]
+    dense = {"w": torch.ones(4, dtype=torch.bool)}
+    assert prune_layers(dense, scores, {"w": 2})["w"].tolist() == [True, False, True, False]
 
 
 @pytest.mark.parametrize("rate", [20, 1.0, -0.2])

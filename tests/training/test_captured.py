@@ -13,7 +13,7 @@ from labkit.training.engines.captured import capture
 from labkit.training.engines.network import Network
 from labkit.training.loop import SLICE_SECONDS
 from tests.conftest import lenet, lenet_states
-from tests.trainings import Together, unstacked
+from tests.trainings import Together, stacked_states, unstacked
 
 SPEC = TrainSpec(duration="24it", evaluate_every="12it", batch_size=20, optimizer="sgd", lr=0.05, momentum=0.9)
 NETWORKS = {
@@ -30,7 +30,7 @@ NETWORKS = {
 def test_captured_steps_are_the_plain_steps_bit_for_bit(name, optimizer):
     options, shape = NETWORKS[name]
     spec = TrainSpec(optimizer=optimizer, lr=0.01, weight_decay=1e-3)
-    states = models.initial_states(name, options, "glorot_normal", [(0, "init"), (1, "init")])
+    states = stacked_states(name, options, "glorot_normal", (0, 1))
     wanted = models.prunable(models.build(name, options))
     masks = {layer: torch.rand(states[layer].shape, generator=generator(0, "test", layer)) < 0.5 for layer in wanted}
     found = []
@@ -64,8 +64,7 @@ def test_convolutions_learn_as_with_torch_optim_however_images_lie_in_memory(nam
     """Fused optimisers walk through memory: a gradient that lies otherwise than its weight would be scrambled."""
     options = {"width": 0.25}
     spec = TrainSpec(optimizer=optimizer, lr=0.01)
-    drawn = models.initial_states(name, options, "glorot_normal", [(0, "init")])
-    state = {key: stack[0] for key, stack in drawn.items()}
+    state = models.initial_state(name, options, "glorot_normal", 0, "init")
     trained = Network(models.build(name, options), state, {}, spec)
     network = models.build(name, options)
     network.load_state_dict(state)

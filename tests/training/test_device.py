@@ -12,7 +12,7 @@ from labkit.specs.networks import TrainSpec
 from labkit.training.engines.network import Network
 from tests.conftest import lenet, lenet_states
 from tests.pretend_gpu import GPU, pretended
-from tests.trainings import Together, unstacked
+from tests.trainings import Together, stacked_states, unstacked
 
 CPU = torch.device("cpu")
 # Options, image shape, learning rate. Through batch norm differences in rounding grow: at a rate of 0.01 the losses of
@@ -26,7 +26,7 @@ FAMILIES = {
 
 
 def training(name, options, shape, where, spec, seeds=(0, 1)):
-    states = models.initial_states(name, options, "glorot_normal", [(seed, "init") for seed in seeds])
+    states = stacked_states(name, options, "glorot_normal", seeds)
     wanted = models.prunable(models.build(name, options))
     rng = torch.Generator().manual_seed(0)
     masks = {layer: torch.rand(states[layer].shape, generator=rng) < 0.5 for layer in wanted}

@@ -24,8 +24,7 @@ def test_gradients_are_those_of_float64_to_1e_4_once_relus_and_pools_choose_alik
 
 def test_what_is_measured_is_the_step_that_trains(digits_in_colour):
     images, labels = digits_in_colour
-    drawn = models.initial_states("resnet20", {"width": 0.25}, "own", [(1, "init")])
-    state = {name: stack[0] for name, stack in drawn.items()}
+    state = models.initial_state("resnet20", {"width": 0.25}, "own", 1, "init")
     mine = Network(models.build("resnet20", {"width": 0.25}), state, {}, TrainSpec())
     network = models.build("resnet20", {"width": 0.25})
     network.load_state_dict(state)

@@ -10,7 +10,7 @@ from labkit.models.inspection import layers
 from labkit.sparsity import allocation, masks
 from labkit.specs.networks import TrainSpec
 from labkit.training.engines.network import Network
-from tests.trainings import Together, unstacked
+from tests.trainings import Together
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_static_sparse_network_trains(name, options, augment):
     shapes = {key: layer.shape for key, layer in layers(models.build(name, options)).items()}
     keep = allocation.counts(shapes, allocation.allocate("erk", shapes, 0.2))
     drawn = [allocation.draw(shapes, keep, generator(seed, "mask")) for seed in (0, 1)]
-    states = unstacked(models.initial_states(name, options, "own", [(0, "init"), (1, "init")]))
+    states = [models.initial_state(name, options, "own", seed, "init") for seed in (0, 1)]
     digits = data.load("digits", shape=(3, 32, 32), train=32, validation=8)
     run = Together(lambda: models.build(name, options), states, drawn, digits, spec, (0, 1))
     run.run()
@@ -44,8 +44,7 @@ def test_a_static_sparse_network_trains(name, options, augment):
 def test_a_step_is_pytorch_s_whatever_the_layout_of_the_images(optimizer, layout):
     """Gradients of convolutions on channels-last images come channels-last; fused optimisers do not look."""
     spec = TrainSpec(duration="1it", optimizer=optimizer, lr=0.01)
-    drawn = models.initial_states("conv_2", {"width": 0.125}, "own", [(0, "init")])
-    state = {name: stack[0] for name, stack in drawn.items()}
+    state = models.initial_state("conv_2", {"width": 0.125}, "own", 0, "init")
     mine = Network(models.build("conv_2", {"width": 0.125}), state, {}, spec)
     network = models.build("conv_2", {"width": 0.125})
     network.load_state_dict(state)
