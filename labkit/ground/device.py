@@ -47,9 +47,12 @@ def precision(name: str, where: torch.device) -> Iterator[None]:
     """
     choose("precision", name, PRECISIONS)
     matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+    on_gpu = where.type == "cuda"  # the flags are the process's, and networks on a CPU are in several threads
+    if on_gpu:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
     try:
         with torch.autocast(where.type, torch.bfloat16, enabled=name == "bfloat16", cache_enabled=False):
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
+        if on_gpu:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution

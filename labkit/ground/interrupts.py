@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
 
@@ -20,6 +20,8 @@ class Stopped(KeyboardInterrupt):
 @contextmanager
 def held_back(told: Callable[[], None]) -> Iterator[None]:
     """Hold Ctrl-C and SIGTERM back until what is done inside has ended, where the program does something about them.
+
+    What is done inside may end itself with a `KeyboardInterrupt` when it is told: that stands for the one held back.
 
     Args:
         told: called when one comes, to make that soon.
@@ -37,14 +39,19 @@ def held_back(told: Callable[[], None]) -> Iterator[None]:
     handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in handlers:
         signal.signal(number, note)
+    obeyed = False
     try:
         yield
+    except KeyboardInterrupt:
+        obeyed = True
+        raise
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         if received:
             last = max(received, key=lambda signalled: signalled[0])  # SIGTERM before Ctrl-C
-            handlers[last[0]](*last)
+            with suppress(KeyboardInterrupt) if obeyed else nullcontext():
+                handlers[last[0]](*last)
 
 
 def import_whole(module: str) -> None:

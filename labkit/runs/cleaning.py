@@ -1,34 +1,51 @@
 """What of a folder of runs can go: what is left over, and runs by name, unless others start from them."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from labkit.ground import tensor_files
 from labkit.ground.names import choose
-from labkit.runs.folder import CHECKPOINT, FINISHED
+from labkit.ground.tensor_files import PART
+from labkit.runs.folder import CHECKPOINT, FINISHED, LOCK, RUN_NAME
 from labkit.runs.store import old_folders
 
 
 def leftovers(root: Path) -> dict[Path, str]:
-    """What nothing needs -> why: damaged files, checkpoints of finished runs, folders of an older version."""
+    """What nothing needs -> why: damaged files, checkpoints of finished runs, broken writes, older versions' files."""
     found = {path: "was damaged, and set aside" for path in sorted(root.glob("*/*.damaged"))}
     found |= {path: f"its run is finished ({FINISHED})" for path in sorted(root.glob(f"*/{CHECKPOINT}"))
               if (path.parent / FINISHED).exists()}  # fmt: skip
+    parts = [path for path in sorted(root.glob(f"*/*{PART}")) if (path.parent / LOCK).exists()]
+    found |= {path: "was never written to its end" for path in parts if not _busy(path.parent)}
     return found | dict.fromkeys(old_folders(root), "of an older version, which nothing here reads")
 
 
 def dependants(root: Path, name: str) -> list[str]:
-    """Names of the stored runs that start from a run; a damaged file names none."""
+    """Names of the stored runs that start from a run, those on their way included; a damaged file names none."""
     found = []
-    for path in sorted(root.glob(f"*/{FINISHED}")):
+    for path in sorted([*root.glob(f"*/{FINISHED}"), *root.glob(f"*/{CHECKPOINT}")]):
         try:
             sources = tensor_files.read_about(path).get("sources", {})
-        except ValueError:
+        except (FileNotFoundError, ValueError):
             continue
-        if any(source.split("@")[0] == name for source in sources):
+        if any(source.split("@")[0] == name for source in sources) and path.parent.name not in found:
             found.append(path.parent.name)
     return found
+
+
+def _busy(folder: Path) -> bool:
+    """Whether a process computes that run."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def clean(root: Path, names: Sequence[str] = (), *, delete: bool = False) -> dict[Path, str]:
@@ -43,12 +60,15 @@ def clean(root: Path, names: Sequence[str] = (), *, delete: bool = False) -> dic
         Files and folders -> why.
 
     Raises:
-        ValueError: for an unknown run, or one that others start from, unless those are named too; nothing is deleted.
+        ValueError: for an unknown run, one that is being computed, or one that others start from, unless those are
+            named too; nothing is deleted.
     """
-    known = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.exists() else []
+    known = sorted(path.name for path in root.glob("*/") if re.fullmatch(RUN_NAME, path.name))
     found = leftovers(root)
     for name in names:
         choose("run", name, known)
+        if _busy(root / name):
+            raise ValueError(f"run {name} cannot go: a process computes it")
         if needed := [other for other in dependants(root, name) if other not in names]:
             raise ValueError(f"run {name} cannot go: {', '.join(needed)} started from it")
         found[root / name] = "you named it"

@@ -27,8 +27,9 @@ from labkit.sparsity.masks import Masks
 from labkit.sparsity.packing import pack_masks, pack_network, unpack_masks, unpack_network
 from labkit.training.history import Record
 
-KIND = "labkit run 2"
-FINISHED, CHECKPOINT = "run.safetensors", "checkpoint.safetensors"
+RUN_NAME = "[0-9a-f]{16}"  # a regular expression
+KIND, VERSION = "labkit run", 2
+FINISHED, CHECKPOINT, LOCK = "run.safetensors", "checkpoint.safetensors", ".lock"
 Read = tuple[dict[str, Tensor], dict[str, Any]]  # tensors and description of a file
 
 
@@ -42,7 +43,7 @@ class RunFolder:
 
     def __init__(self, run: Run, root: Path):
         self.run, self.path = run, root / run.hash
-        self._lock = FileLock(self.path / ".lock", thread_local=False)  # taken and given back by any thread
+        self._lock = FileLock(self.path / LOCK, thread_local=False)  # taken and given back by any thread
 
     @property
     def hash(self) -> str:
@@ -84,7 +85,13 @@ class RunFolder:
         return found
 
     def _check(self, name: str, about: Mapping[str, Any]) -> None:
-        if about.get("kind") != KIND or about.get("run") != self.hash:
+        kind, _, version = str(about.get("kind")).rpartition(" ")
+        if kind == KIND and version.isdigit() and int(version) > VERSION:
+            raise RuntimeError(
+                f"{self.path / name} is by a later version of labkit (it says {kind} {version}; this one knows "
+                f"{VERSION}): update labkit, or set LABKIT_RUNS to another folder"
+            )
+        if (kind, version, about.get("run")) != (KIND, str(VERSION), self.hash):
             raise ValueError(f"{self.path / name} is not of this run: it says {about.get('kind')} {about.get('run')}")
 
     def _set_aside(self, name: str, error: Exception) -> None:
@@ -201,22 +208,36 @@ class RunFolder:
         tensor_files.write(self.path / FINISHED, tensors | record.tensors(), about | {"points": record.points})
 
     def drop_weights(self) -> None:
-        """Keep masks and history of the finished run, and let its weights go."""
-        tensors, about = tensor_files.read(self.path / FINISHED)
-        if not about["weights"]:
+        """Keep masks and history of the finished run, and let its weights go, unless a process is about it."""
+        if not self.lock():
             return
-        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(("end/kept/", "end/whole/"))}
-        tensor_files.write(self.path / FINISHED, kept, about | {"weights": False})
+        try:
+            tensors, about = tensor_files.read(self.path / FINISHED)
+            if about["weights"]:
+                gone = ("end/kept/", "end/whole/")
+                kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(gone)}
+                tensor_files.write(self.path / FINISHED, kept, about | {"weights": False})
+        finally:
+            self.unlock()
 
     def add_weights(self, state: Mapping[str, Tensor], masks: Masks) -> None:
-        """Put weights back that were let go and are wanted again."""
+        """Put weights back that were let go and are wanted again.
+
+        Raises:
+            ValueError: if they are not what they were; the file stays as it is.
+        """
         tensors, about = tensor_files.read(self.path / FINISHED)
         end = _prefixed(pack_network(state, masks), "end/")
-        about |= {"weights": True, "content": tensor_files.digest(end)}
-        tensor_files.write(self.path / FINISHED, tensors | end, about)
+        if tensor_files.digest(end) != about["content"]:
+            raise ValueError(
+                f"the weights of {self.path} had been let go (keep='masks'), and it ended with others when it was "
+                "trained again: this machine computes otherwise than the one that finished it. To go on here, delete "
+                "that folder and those of the runs that started from it: they are computed anew"
+            )
+        tensor_files.write(self.path / FINISHED, tensors | end, about | {"weights": True})
 
     def _described(self) -> dict[str, Any]:
-        return {"kind": KIND, "run": self.hash, "behaviour": self.run.behaviour}
+        return {"kind": f"{KIND} {VERSION}", "run": self.hash, "behaviour": self.run.behaviour}
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written to.

@@ -81,7 +81,7 @@ def _topology(dynamics: Dynamics, clock: Clock) -> dict[str, Any]:
     found = {"method": name, "rate": float(spec.rate), "until": clock.iterations(spec.until), "updates": updates}
     if not spec.regrow:
         found["regrow"] = False
-    elif not spec.reset_regrown:
+    if not spec.reset_regrown:  # where places run out, dropped weights come back all the same
         found["reset_regrown"] = False
     return found
 

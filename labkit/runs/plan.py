@@ -1,6 +1,6 @@
 """What of some runs, and of those that they start from, is still to be computed, and in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from labkit.runs.networks import Labelled
@@ -23,6 +23,12 @@ class Planned:
     after: int = 0  # steps on the longest way from its end
     looked: float = 0.0  # when another process was last found to hold it
     blocked: str = ""
+    lost: Exception | None = None  # it could not start: what it starts from was gone, or this was the reason
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been computed."""
+        return bool(self.task and self.task.done)
 
     @property
     def steps(self) -> int:
@@ -39,32 +45,70 @@ class Plan:
     """What of some runs, and of those that they start from, is still to be computed.
 
     Args:
-        wanted: runs with their labels.
+        wanted: runs with their labels; of runs that are the same the evaluations of all are wanted.
         store: where runs lie.
+        moment: what is wanted of them: that they are finished, or their weights at the end.
 
     Raises:
         ValueError: if a run was computed by what has changed since, or what it started from is not what is there now.
     """
 
-    def __init__(self, wanted: Sequence[Labelled], store: Store):
+    def __init__(self, wanted: Sequence[Labelled], store: Store, moment: Moment = DONE):
         self.store, self.labels = store, {member.run.hash: member for member in wanted}
         self.planned: dict[str, Planned] = {}
         self.diverged: dict[str, int] = {}  # finished runs, and where
         self._asked: dict[str, set[Moment]] = {}
+        self._points: dict[str, set[int]] = {}
         for member in wanted:
-            self._ask(member.run, DONE)
-        for planned in self.planned.values():
+            self._points.setdefault(member.run.hash, set()).update(member.run.experiment.points(member.run.first))
+        for member in wanted:
+            self._ask(member.run, moment)
+        self._link(self.planned)
+        self._block()
+
+    def _link(self, names: Iterable[str]) -> None:
+        """Let what is planned wait for what it starts from."""
+        for planned in [self.planned[name] for name in names]:
             for source in {source for source, _ in planned.run.needs}:
-                if source.hash in self.planned:
+                if source.hash in self.planned and not self.planned[source.hash].done:
                     self.planned[source.hash].children.append(planned)
                     planned.waits.add(source.hash)
         for planned in reversed(self._in_order()):
             planned.after = max((child.rest for child in planned.children), default=0)
+
+    def points(self, run: Run) -> set[int]:
+        """Steps at which its evaluation is wanted; of one that is trained for others alone, its own."""
+        return self._points.get(run.hash) or set(run.experiment.points(run.first))
+
+    def lacking(self, run: Run, moments: Collection[Moment]) -> tuple[bool, int | None]:
+        """See `labkit.runs.task.lacking`."""
+        return lacking(run, self.store, moments, self._points.get(run.hash, ()))
+
+    def plan_gone(self, planned: Planned) -> list[Planned]:
+        """Plan what a run starts from anew, where it is not there any more: another process let it go.
+
+        Returns:
+            What was planned; nothing: all is there.
+        """
+        gone = [(run, at) for run, at in planned.run.needs if self.lacking(run, [at]) != (False, None)]
+        if not gone:
+            return []
+        self._asked = {name: asked for name, asked in self._asked.items() if not self._done(name)}
+        self.planned = {name: one for name, one in self.planned.items() if not one.done}
+        before = set(self.planned)
+        for run, at in gone:
+            self._ask(run, at)
+        new = [name for name in self.planned if name not in before]
+        self._link([*new, planned.run.hash])
         self._block()
+        return [self.planned[name] for name in new]
+
+    def _done(self, name: str) -> bool:
+        return name not in self.planned or self.planned[name].done
 
     def _in_order(self) -> list[Planned]:
         """What is planned, each after what it waits for."""
-        found = [planned for planned in self.planned.values() if not planned.waits]
+        found = [planned for planned in self.planned.values() if not planned.waits and not planned.done]
         left = {planned.run.hash: len(planned.waits) for planned in self.planned.values()}
         for planned in found:  # grows
             for child in planned.children:
@@ -78,7 +122,7 @@ class Plan:
         if moment in asked:
             return
         asked.add(moment)
-        train, replayed = lacking(run, self.store, asked)
+        train, replayed = self.lacking(run, asked)
         if not train:
             self._check_sources(run)
         if not train and replayed is None:
@@ -132,4 +176,4 @@ class Plan:
     @property
     def left(self) -> list[Planned]:
         """What is to be done."""
-        return [p for p in self.planned.values() if not p.blocked and not (p.task and p.task.done)]
+        return [p for p in self.planned.values() if not p.blocked and not p.done]

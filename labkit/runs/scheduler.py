@@ -10,10 +10,11 @@ import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 import torch
 
-from labkit.ground.interrupts import Stopped, terminated_as_interrupted
+from labkit.ground.interrupts import Stopped, held_back, terminated_as_interrupted
 from labkit.ground.lists import listed
 from labkit.ground.names import whole
 from labkit.ground.progress import Progress
@@ -21,9 +22,9 @@ from labkit.runs.cost import estimate
 from labkit.runs.networks import Labelled
 from labkit.runs.plan import Plan, Planned
 from labkit.runs.run import Run
-from labkit.runs.starts import DONE, END
+from labkit.runs.starts import DONE, END, Moment
 from labkit.runs.store import Store, tell_of_old
-from labkit.runs.task import Task, lacking
+from labkit.runs.task import Task
 from labkit.training.crew import Job, at_once, kernel_threads, side_by_side
 from labkit.training.engines.stepping import Stepping
 
@@ -54,16 +55,16 @@ class _Work:
         kinds = {(run.experiment.step_digest, run.experiment.spec.train.batch_size): run for run in runs}
         return max(at_once(self.engine(run), len(left), self.cores) for run in kinds.values())
 
-    def jobs(self, busy: Sequence[Job]) -> list[Job]:
-        """What can be worked on, the longest way first."""
-        while True:
-            self._collect()
-            left = self.plan.left
-            self._admit(left)
-            found = [p for p in self.active if p.task and not p.task.done]
-            if found or busy or not left:
-                return [p.task for p in sorted(found, key=lambda p: -p.rest) if p.task]
+    def jobs(self, busy: Sequence[Job]) -> list[Job] | None:
+        """What can be worked on, the longest way first; None after a wait for another process."""
+        self._collect()
+        left = self.plan.left
+        self._admit(left)
+        found = [p for p in self.active if p.task and not p.task.done]
+        if not (found or busy) and self.plan.left:
             self._wait()
+            return None
+        return [p.task for p in sorted(found, key=lambda p: -p.rest) if p.task]
 
     def _admit(self, left: Sequence[Planned]) -> None:
         waiting = [p for p in left if p not in self.active and not p.waits]
@@ -79,23 +80,35 @@ class _Work:
         if not folder.lock():
             planned.looked = time.monotonic()
             return
-        train, replayed = lacking(planned.run, self.plan.store, planned.moments)
-        planned.replayed = replayed
-        snapshots = {int(m) for m in planned.moments if m not in (END, DONE) and not folder.has_snapshot(int(m))}
-        points = planned.run.experiment.points(planned.run.first)
-        planned.task = Task(planned.run, folder, self.plan.store, engine, self._slots, threads,
-                            snapshots=snapshots, points=points, replayed=replayed)  # fmt: skip
+        try:
+            train, planned.replayed = self.plan.lacking(planned.run, planned.moments)
+            nothing = not train and planned.replayed is None  # another process has computed it meanwhile
+            if not nothing and (more := self.plan.plan_gone(planned)):
+                self.total += sum(one.steps for one in more)
+                folder.unlock()
+                return
+            if planned.lost and not nothing:
+                raise planned.lost
+            snapshots = {int(m) for m in planned.moments if m not in (END, DONE) and not folder.has_snapshot(int(m))}
+            planned.task = Task(planned.run, folder, self.plan.store, engine, self._slots, threads,
+                                snapshots=snapshots, points=self.plan.points(planned.run),
+                                replayed=planned.replayed)  # fmt: skip
+        except BaseException:
+            folder.unlock()
+            raise
         self._slots += 1
         self.active.append(planned)
-        if not train and replayed is None:  # another process has computed it meanwhile
+        if nothing:
             planned.task.leave()
 
     def _collect(self) -> None:
         """Of what has ended: tell what there is to tell, and let others start."""
-        for planned in [p for p in self.active if p.task and p.task.done]:
+        ended = [(planned, planned.task) for planned in self.active if planned.task]
+        for planned, task in [(one, task) for one, task in ended if task.done or task.lost]:
             self.active.remove(planned)
-            task = planned.task
-            assert task is not None
+            if task.lost:  # if what it starts from is gone, that is computed first
+                planned.lost, planned.task = task.lost, None
+                continue
             if task.told:
                 warnings.warn(task.told, stacklevel=6)
             if task.diverged_at >= 0:
@@ -132,6 +145,11 @@ class _Work:
         highest = max((member.level for member in self.plan.labels.values()), default=0)
         return f"level {min(levels)} of {highest}" if levels and highest else ""
 
+    def stopped(self) -> Stopped:
+        """The error that says so."""
+        note = self.note(self.plan.left)
+        return Stopped(f"stopped{f' at {note}' if note else ''}; run again to go on")
+
     def save(self) -> None:
         """Keep what is on its way, and give it back."""
         left = [planned.task for planned in self.active if planned.task and not planned.task.done]
@@ -143,13 +161,16 @@ class _Work:
                 task.folder.unlock()
 
 
-def compute(wanted: Sequence[Labelled], title: str, root: Path | None = None) -> dict[str, str]:
+def compute(
+    wanted: Sequence[Labelled], title: str, root: Path | None = None, *, moment: Moment = DONE
+) -> dict[str, str]:
     """Compute the runs that are not done, and what they start from: their cost told first, and one line of progress.
 
     Args:
         wanted: runs with their labels.
         title: what progress is called.
         root: folder of the runs; default `labkit.runs.store.runs_folder()`.
+        moment: what is wanted of them: that they are finished, or, where they were let go, their weights at the `END`.
 
     Returns:
         hash -> why it could not be computed: the network that it would have started from has diverged.
@@ -161,7 +182,7 @@ def compute(wanted: Sequence[Labelled], title: str, root: Path | None = None) ->
     """
     store = Store(root)
     tell_of_old(store.root)
-    plan = Plan(wanted, store)
+    plan = Plan(wanted, store, moment)
     for run_hash, step in plan.diverged.items():
         if run_hash in plan.labels:
             member = plan.labels[run_hash]
@@ -181,17 +202,19 @@ def _carry_out(plan: Plan, title: str) -> None:
         progress.total = work.total
         try:
             progress.say(estimate([(planned.run, planned.steps) for planned in plan.left]))
-            side_by_side(work.jobs, work.most(), work.told)
-        except (KeyboardInterrupt, SystemExit) as error:
-            work.save()
-            if isinstance(error, SystemExit):
-                raise
-            note = work.note(plan.left)
-            raise Stopped(f"stopped{f' at {note}' if note else ''}; run again to go on") from None
-        except BaseException:
-            with suppress(OSError):  # such as a full disk, which is what is raised
+        except KeyboardInterrupt:
+            raise work.stopped() from None
+        stop = Event()
+        with held_back(stop.set):  # so that however often one interrupts, what is on its way is saved
+            try:
+                side_by_side(work.jobs, work.most(), work.told, stop)
+            except KeyboardInterrupt:
                 work.save()
-            raise
+                raise work.stopped() from None
+            except BaseException:
+                with suppress(OSError):  # such as a full disk, which is what is raised
+                    work.save()
+                raise
     progress.close()
 
 

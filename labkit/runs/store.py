@@ -1,6 +1,7 @@
 """The store: the folders of all runs, read by those that start from them, and scanned."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -11,10 +12,14 @@ import pandas as pd
 from torch import Tensor
 
 from labkit.ground import tensor_files
-from labkit.runs.folder import FINISHED, RunFolder
+from labkit.runs.folder import FINISHED, RUN_NAME, RunFolder
 from labkit.runs.run import Run
 from labkit.runs.starts import END, Moment
 from labkit.sparsity.masks import Masks
+
+# of a version that kept a population in several files
+OLD_FILES = {"spec.yaml", "resolved.json", "ticket.safetensors", "checkpoint.safetensors", "final.safetensors",
+             "metrics.jsonl", "result.json", ".lock"}  # fmt: skip
 
 
 def runs_folder() -> Path:
@@ -34,7 +39,7 @@ class Store:
     """
 
     def __init__(self, root: Path | None = None):
-        self.root = root or runs_folder()
+        self.root = runs_folder() if root is None else Path(root)
 
     def folder(self, run: Run) -> RunFolder:
         """Of a run."""
@@ -64,7 +69,7 @@ def scan(root: Path | None = None) -> pd.DataFrame:
 
     Damaged files are named in a warning and left out; folders of an older version are counted in one.
     """
-    root = root or runs_folder()
+    root = runs_folder() if root is None else Path(root)
     rows = []
     for path in sorted(root.glob(f"*/{FINISHED}"), key=str):
         try:
@@ -87,7 +92,8 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]
 
 def old_folders(root: Path) -> list[Path]:
     """Folders of runs by a version that kept a population in several files; nothing here reads them."""
-    return sorted(path.parent for path in root.glob("*/result.json") if not (path.parent / FINISHED).exists())
+    found = [path.parent for path in root.glob("*/result.json") if re.fullmatch(RUN_NAME, path.parent.name)]
+    return sorted(path for path in found if {entry.name for entry in path.iterdir()} <= OLD_FILES)
 
 
 @cache

@@ -18,7 +18,6 @@ from labkit.training.history import Record
 from labkit.training.loop import Training
 
 CHECKPOINT_SECONDS = 20.0
-RETRACED = 1e-3  # how far (relative) losses of a replay may lie from those that were recorded: another machine rounds
 
 
 class Task:
@@ -44,6 +43,7 @@ class Task:
         self.folder = folder
         self.snapshots, self.points, self.replayed = sorted(snapshots), sorted(points), replayed
         self.done, self.diverged_at, self.told = False, -1, ""
+        self.lost: Exception | None = None  # why it could not begin
         self._training: Training | None = None
         self._seconds = self._began = self._saved = 0.0
         self._broken = False  # it raised an error on its way
@@ -82,7 +82,12 @@ class Task:
 
     def _work(self) -> None:
         if self._training is None:
-            self._training = self._begin()
+            try:
+                self._training = self._begin()
+            except (FileNotFoundError, ValueError) as error:
+                self.lost = error
+                self.folder.unlock()
+                return
             if torch.get_num_threads() != self.threads:  # a checkpoint goes on with those that it had
                 torch.set_num_threads(self.threads)
             self._began = self._saved = time.monotonic()
@@ -104,6 +109,8 @@ class Task:
             self.threads = about["threads"]
             tensors = {name: t for name, t in tensors.items() if not name.startswith(("history/", "start/"))}
         else:
+            if self.replayed is not None:  # with as many as it had, so that it goes the same way
+                self.threads = self._recorded()["result"]["threads"]
             state, masks = run.make_start(self.store)
             self._sources = {f"{other.hash}@{at}": self.store.content(other, at) for other, at in run.needs}
             tensors = canonical(state, masks)
@@ -161,22 +168,32 @@ class Task:
         }  # fmt: skip
 
     def _accept(self, record: Record, state: Mapping[str, Tensor], masks: Masks) -> None:
-        """Add what a replay found to the finished run, and see whether it went the same way."""
-        old = self.folder.record()
+        """Add what a replay found to the finished run, and see whether it went the same way.
+
+        Raises:
+            ValueError: if its weights at the end are wanted again, and are not what they were.
+        """
+        old, about = self.folder.record(), self._recorded()
         steps = min(record.step, old.step) - record.start
-        mine, theirs = record.losses[:steps], old.losses[:steps]
-        if not torch.allclose(mine, theirs, rtol=RETRACED, atol=RETRACED):
-            first = int((~torch.isclose(mine, theirs, rtol=RETRACED, atol=RETRACED)).nonzero()[0]) + record.start
+        mine, theirs = record.losses[:steps].nan_to_num(), old.losses[:steps].nan_to_num()
+        if not torch.equal(mine, theirs):
+            first, most = int((mine != theirs).nonzero()[0]) + record.start, float((mine - theirs).abs().max())
             self.told = (
                 f"{self.folder.path} was trained again up to step {record.step}, and its loss differs from the one "
-                f"recorded from step {first} on: this machine computes otherwise. What starts from there is not "
-                "strictly of the run that was finished"
+                f"recorded from step {first} on, by up to {most:.1g}: this machine computes otherwise. What starts "
+                "from there is not strictly of the run that was finished"
             )
+        if record.step == self.run.experiment.iterations and not about["weights"]:
+            self.folder.add_weights(state, masks)
         if set(record.points) - set(old.points):
             self.folder.add_evaluations(record)
+
+    def _recorded(self) -> dict[str, Any]:
+        """The description of the finished run."""
         about = self.folder.about()
-        if record.step == self.run.experiment.iterations and about and not about["weights"]:
-            self.folder.add_weights(state, masks)
+        if about is None:
+            raise FileNotFoundError(f"{self.folder.path} is gone: run again to compute it again")
+        return about
 
 
 def ends(run: Run, replayed: int | None) -> int:
@@ -184,23 +201,26 @@ def ends(run: Run, replayed: int | None) -> int:
     return run.experiment.iterations if replayed is None else replayed
 
 
-def lacking(run: Run, store: Store, moments: Collection[Moment]) -> tuple[bool, int | None]:
+def lacking(
+    run: Run, store: Store, moments: Collection[Moment], points: Collection[int] = ()
+) -> tuple[bool, int | None]:
     """What a run lacks: (whether it must be trained, else the step up to which it must be replayed, or None).
 
     Args:
         run: wanted.
         store: where it would lie.
-        moments: what others take from it: steps, or its end.
+        moments: what others take from it: steps, or its end. One that diverged has no end.
+        points: steps at which its evaluation is wanted.
     """
     folder = store.folder(run)
     about = folder.about()
     if about is None:
         return True, None
-    ended = run.experiment.iterations if about["result"]["diverged_at"] is None else about["result"]["diverged_at"]
+    diverged = about["result"]["diverged_at"]
+    ended = run.experiment.iterations if diverged is None else diverged
     needed = [moment for moment in moments if moment not in (END, DONE) and int(moment) <= ended
               and not folder.has_snapshot(int(moment))]  # fmt: skip
-    evaluated = set(about["points"])
-    if END in moments and not about["weights"]:
-        needed.append(run.experiment.iterations)
-    needed += [point for point in run.experiment.points(run.first) if point not in evaluated and point <= ended]
+    if END in moments and not about["weights"] and diverged is None:
+        needed.append(ended)
+    needed += [point for point in points if point not in set(about["points"]) and point <= ended]
     return False, max(map(int, needed)) if needed else None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit.ground import tensor_files
+from labkit.ground.names import choose
 from labkit.sparsity import masks
 from labkit.sparsity.masks import Masks
 from labkit.sparsity.packing import pack_network, unpack_network
@@ -24,16 +25,28 @@ class Ticket:
         weights: state dict to start from; pruned weights are zero.
         mask: name -> bool, True where a weight exists.
         about: provenance: spec, seed, level, branch, rewind step, data, version.
+
+    Raises:
+        ValueError: for a mask that is not bool, not of its weights' shape or of no weights, or if all are empty.
     """
 
     weights: Mapping[str, Tensor]
     mask: Masks
     about: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        for name, mask in self.mask.items():
+            shape = tuple(self.weights[choose("masked layer", name, self.weights)].shape)
+            if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != shape:
+                said = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+                raise ValueError(f"the mask of {name} is {said}: it must be torch.bool {shape}")
+        if self.mask and not any(bool(mask.any()) for mask in self.mask.values()):
+            raise ValueError("the masks of the ticket keep no weight at all")
+
     @property
     def density(self) -> float:
-        """Surviving share of the prunable weights, biases not counted."""
-        return masks.density(self.mask)
+        """Surviving share of the prunable weights, biases not counted; 1 without masks."""
+        return masks.density(self.mask) if self.mask else 1.0
 
     def load_into(self, model: nn.Module) -> nn.Module:
         """Give a network the ticket's weights.
@@ -45,9 +58,10 @@ class Ticket:
         if missing := sorted(set(own) ^ set(self.weights)):
             raise ValueError(f"this ticket is for another model: {missing[0]} is in only one of the two")
         for name, weight in self.weights.items():
-            if own[name].shape != weight.shape:
-                shapes = f"{tuple(weight.shape)} in the ticket, {tuple(own[name].shape)} in the model"
-                raise ValueError(f"this ticket is for another model: {name} is {shapes}")
+            for theirs, mine in ((tuple(weight.shape), tuple(own[name].shape)), (weight.dtype, own[name].dtype)):
+                if theirs != mine:
+                    said = f"{name} is {theirs} in the ticket, {mine} in the model"
+                    raise ValueError(f"this ticket is for another model: {said}")
         model.load_state_dict(dict(self.weights))
         return model
 

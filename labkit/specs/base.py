@@ -94,6 +94,18 @@ def nested(what: str, value: object, *, kind: type[S], shorthand: str = "") -> S
     raise ValueError(f"{what} is {shown(value)}: it must be {' or '.join(ways)}")
 
 
+def by_key(spec: Any, kind: type) -> tuple[bool, Mapping[Any, Any]]:
+    """Whether several specs were given, and a mapping of them; one spec, or its fields, has the key None.
+
+    Raises:
+        ValueError: for an empty mapping.
+    """
+    if isinstance(spec, Mapping) and not spec:
+        raise ValueError(f"spec is empty: it must be a {kind.__name__}, a mapping of its fields, or one of several")
+    several = isinstance(spec, Mapping) and all(isinstance(one, kind) for one in spec.values())
+    return several, spec if several else {None: spec}
+
+
 def _field(kind: type, name: object, value: object, path: str = "") -> Field[Any]:
     """A field of a spec by name; for an unknown one a ValueError with the nearest, which says where that belongs."""
     own = {entry.name: entry for entry in fields(kind)}

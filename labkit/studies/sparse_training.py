@@ -13,7 +13,7 @@ from labkit.runs.scheduler import checked_seeds, compute
 from labkit.runs.starts import Allocated, Drawn, EndMask, Given, Start, Whole
 from labkit.runs.ticket_files import Ticket
 from labkit.sparsity import allocation
-from labkit.specs.base import nested
+from labkit.specs.base import by_key, nested
 from labkit.specs.networks import NetworkSpec
 from labkit.specs.sparse import SparseSpec, TopologySpec
 from labkit.studies.sparse_runs import SparseRun
@@ -52,13 +52,13 @@ def train_sparse(
         RuntimeError: if all networks that masks would come from have diverged.
     """
     seeds = checked_seeds(seeds)
-    if isinstance(spec, Mapping) and spec and all(isinstance(value, SparseSpec) for value in spec.values()):
-        experiments = {key: Experiment(one, root) for key, one in spec.items()}
+    several, specs = by_key(spec, SparseSpec)
+    experiments = {key: Experiment(nested("spec", one, kind=SparseSpec), root) for key, one in specs.items()}
+    if several:
         return _trained(experiments, seeds, _sources(masks_of or {}, experiments), root)
     if not (masks_of is None or isinstance(masks_of, SparseRun)):
         raise ValueError(f"masks_of is {shown(masks_of)}: it must be what train_sparse gave")
-    experiment = Experiment(nested("spec", spec, kind=SparseSpec), root)
-    return _trained({None: experiment}, seeds, {} if masks_of is None else {None: masks_of}, root)[None]
+    return _trained(experiments, seeds, {} if masks_of is None else {None: masks_of}, root)[None]
 
 
 def _sources(masks_of: object, experiments: Mapping[K, Experiment]) -> Mapping[K, K | SparseRun]:

@@ -13,10 +13,10 @@ from labkit.runs.networks import Labelled
 from labkit.runs.own_code import code_digest
 from labkit.runs.run import Run
 from labkit.runs.scheduler import checked_seeds, compute
-from labkit.runs.starts import At, Control, Controlled, Drawn, Pruned, Start, Whole
+from labkit.runs.starts import DONE, END, At, Control, Controlled, Drawn, Moment, Pruned, Start, Whole
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
-from labkit.specs.base import nested
+from labkit.specs.base import by_key, nested
 from labkit.specs.tickets import TICKET, TicketSpec
 from labkit.studies.branches import Runs, by_level
 
@@ -45,8 +45,9 @@ def find_tickets(
     Args:
         spec: the experiment; or a mapping of several, which are computed by one plan and share what they can.
         seeds: one a network.
-        keep: "weights" keeps those at the end of each run; "masks" lets them go when all are trained, and keeps masks,
-            history and what tickets start from. A control or a further level then trains again what it starts from.
+        keep: "weights" keeps those at the end of each run (and trains again those that were let go); "masks" lets them
+            go when all are trained, and keeps masks, history and what tickets start from. A control or a further level
+            then trains again what it starts from.
         root: folder of the runs; default `labkit.runs.store.runs_folder()`.
 
     Returns:
@@ -59,9 +60,9 @@ def find_tickets(
     """
     seeds = checked_seeds(seeds)
     choose("keep", keep, ["weights", "masks"])
-    several = isinstance(spec, Mapping) and bool(spec) and all(isinstance(one, TicketSpec) for one in spec.values())
-    specs: Mapping[Any, Any] = spec if several else {None: spec}  # type: ignore[assignment]
-    found = _found({key: _search(one, root) for key, one in specs.items()}, seeds, root)
+    several, specs = by_key(spec, TicketSpec)
+    moment = END if keep == "weights" else DONE
+    found = _found({key: _search(one, root) for key, one in specs.items()}, seeds, moment, root)
     if keep == "masks":
         for runs in found.values():
             for networks in runs.runs.values():
@@ -80,10 +81,10 @@ def _search(spec: object, root: Path | None) -> Experiment:
     return Experiment(spec, root)
 
 
-def _found(searches: Mapping[K, Experiment], seeds: list[int], root: Path | None) -> dict[K, Runs]:
+def _found(searches: Mapping[K, Experiment], seeds: list[int], moment: Moment, root: Path | None) -> dict[K, Runs]:
     runs = {key: ticket_runs(experiment, seeds) for key, experiment in searches.items()}
     members = {key: [Labelled(run, TICKET, level) for (_, level), run in found.items()] for key, found in runs.items()}
-    blocked = compute([member for found in members.values() for member in found], TITLES[TICKET], root)
+    blocked = compute([member for found in members.values() for member in found], TITLES[TICKET], root, moment=moment)
     return {
         key: Runs(TICKET, by_level(members[key], blocked, root), experiment, runs[key], root)
         for key, experiment in searches.items()
@@ -142,16 +143,16 @@ def branch(
     trunks: dict[Any, Runs] = dict(trunk) if isinstance(trunk, Mapping) else {None: trunk}
     if not trunks or not all(isinstance(one, Runs) for one in trunks.values()):
         raise ValueError(f"trunk is {shown(trunk)}: it must be what find_tickets gave")
-    by_key = isinstance(levels, Mapping)
-    if by_key and set(levels) != set(trunks):
+    one_each = isinstance(levels, Mapping)
+    if one_each and set(levels) != set(trunks):
         raise ValueError(f"levels is {shown(levels)}: write a list, or one for each of {list(trunks)}")
     control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
     registered = [key for key, function in BRANCHES.items() if function is control]
-    name = registered[0] if registered else f"{control.__qualname__} {code_digest(control)}"
+    name = registered[0] if registered else _own_name(control)
     per_seed = whole("per_seed", per_seed, 1, MOST_PER_SEED)
     members = {}
     for key, one in trunks.items():
-        wanted = _levels(one, levels[key] if by_key else levels)
+        wanted = _levels(one, levels[key] if one_each else levels)
         members[key] = [
             Labelled(_controlled(one.tickets[seed, level], name, control, level, copy), name, level, copy)
             for level in wanted
@@ -167,14 +168,19 @@ def branch(
     return found if isinstance(trunk, Mapping) else found[None]
 
 
+def _own_name(control: Control) -> str:
+    """Of a user's control: what it is called and does."""
+    return f"{getattr(control, '__qualname__', type(control).__name__)} {code_digest(control)}"
+
+
 def _levels(trunk: Runs, levels: object) -> list[int]:
     """At which a control is trained."""
     above = [level for level in trunk.levels if level]
     wanted = above if levels is None else listed("levels", levels, of=whole, like=str(above))
     for level in wanted:
         choose("level", str(level), map(str, trunk.levels))
-    if not wanted:
-        raise ValueError(f"levels is {wanted}: give at least one of the tickets' levels, {trunk.levels}")
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise ValueError(f"levels is {wanted}: give at least one of the tickets' levels, each once, {trunk.levels}")
     return wanted
 
 

@@ -11,10 +11,12 @@ else.
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from threading import Event
 from typing import Protocol
 
 import torch
 
+from labkit.ground.interrupts import held_back
 from labkit.training.engines.door import Engine
 from labkit.training.engines.workers import workers
 from labkit.training.loop import Training
@@ -46,7 +48,7 @@ class Job(Protocol):
         """Go on for a slice."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Alone:
     """A training that nobody keeps, as a job."""
 
@@ -82,39 +84,38 @@ def train(engine: Engine, trainings: Sequence[Training], told: Callable[[], None
 
 
 def side_by_side(
-    jobs: Callable[[Sequence[Job]], Sequence[Job]], most: int, told: Callable[[], None] | None = None
-) -> None:
+    jobs: Callable[[Sequence[Job]], Sequence[Job] | None], most: int, told: Callable[[], None] | None = None,
+    stop: Event | None = None,
+) -> None:  # fmt: skip
     """Work on jobs until there are none.
 
     Args:
         jobs: what can be worked on now, most urgent first, given what is being worked on; asked after every slice.
+            None: nothing now, but ask again.
         most: jobs that can ever be worked on at once; a single one is worked on in the caller's thread.
         told: called after every slice.
+        stop: when it is set, all jobs stop at the end of their slices, and `KeyboardInterrupt` is raised.
 
-    An exception of a job, Ctrl-C or SIGTERM stops all jobs at the end of their slices, and is raised.
+    An exception of a job, Ctrl-C or SIGTERM, however often they come, stop all jobs in the same way.
     """
-    cores = torch.get_num_threads()
+    cores, stop = torch.get_num_threads(), stop or Event()
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []  # seeding seeds them all
     busy: dict[Future[None], Job] = {}
     try:
-        with torch.random.fork_rng(devices=gpus), workers(most) as pool:
-            try:
-                while True:
-                    for job in jobs(list(busy.values())):
-                        if not any(job is other for other in busy.values()) and _fits(
-                            job, list(busy.values()), cores, most
-                        ):
-                            busy[pool.submit(_slice, job)] = job
-                    if not busy:
-                        return
-                    for future in wait(busy, return_when=FIRST_COMPLETED).done:
-                        busy.pop(future)
-                        future.result()
-                    if told:
-                        told()
-            except BaseException:
-                pool.shutdown(wait=True)  # every job ends its slice
-                raise
+        with held_back(stop.set), torch.random.fork_rng(devices=gpus), workers(most) as pool:  # which ends its slices
+            while not stop.is_set():
+                found = jobs(list(busy.values()))
+                for job in found or ():
+                    if job not in busy.values() and _fits(job, list(busy.values()), cores, most):
+                        busy[pool.submit(_slice, job)] = job
+                if found is not None and not busy:
+                    return
+                for future in wait(busy, return_when=FIRST_COMPLETED).done if busy else ():
+                    busy.pop(future)
+                    future.result()
+                if told:
+                    told()
+            raise KeyboardInterrupt
     finally:
         torch.set_num_threads(cores)
 

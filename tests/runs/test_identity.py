@@ -108,12 +108,19 @@ def test_what_changes_the_training_changes_the_name():
     [
         ("static", "rate", 0.5, True), ("static", "every", "3it", True), ("rigl", "rate", 0.5, False),
         ("rigl", "every", "4it", False), ("rigl", "regrow", False, False), ("rigl", "begin", "4it", True),
+        ("rigl", "reset_regrown", False, False),
         ("rigl", "density", 0.2, False), ("rigl", "allocation", "erk", False), ("gradual", "allocation", "erk", True),
         ("gradual", "rate", 0.5, True), ("gradual", "density", 0.2, False), ("dense", "density", 0.2, True),
     ],
 )  # fmt: skip
 def test_fields_of_the_topology_count_where_the_method_uses_them(method, field, value, same):
     assert (names(rigl(method=method)) == names(rigl(method=method, **{field: value}))) == same
+
+
+def test_weights_that_come_back_count_where_they_are_not_to_but_places_run_out():
+    """With `regrow=False` dropped weights grow again all the same where nothing else is left."""
+    packed = {"density": 0.9, "rate": 0.6, "regrow": False}
+    assert names(rigl(**packed)) != names(rigl(**packed, reset_regrown=False))
 
 
 def test_the_dense_network_of_a_search_and_of_a_table_is_one_run():

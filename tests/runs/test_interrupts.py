@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from labkit.ground import tensor_files
 from labkit.ground.interrupts import held_back, terminated_as_interrupted
@@ -52,6 +53,53 @@ def test_sigterm_saves_and_then_ends_the_process(model, networks, tmp_path):
         saved = tensor_files.read(checkpoint)[0]
         step = int(saved["history/state"][1])
         assert step > 0 and int(saved["step/fc1.weight"]) == step, "every step was ended"
+
+
+IMPATIENT = """
+import os, signal, sys, threading, time
+import torch, labkit as lk
+from labkit.ground.interrupts import Stopped
+from labkit.ground.progress import Progress
+torch.set_num_threads(2)
+shown = []
+def presses():
+    for _ in range(4):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.015)
+def show(self, done, note):
+    shown.append(done)
+    if done > 60 and sys.argv[2:] and len(shown) > 3 and not pressing.is_alive() and not pressing.ident:
+        pressing.start()
+pressing = threading.Thread(target=presses)
+Progress.__call__ = show
+train = lk.TrainSpec(batch_size=1000, duration="300it", evaluate_every="100it")
+try:
+    lk.find_tickets(lk.TicketSpec(train=train, prune=lk.PruneSpec(levels=0)), [0, 1], root=sys.argv[1])
+except Stopped as error:
+    print(error, flush=True)
+if pressing.ident:
+    pressing.join()
+"""
+
+
+def test_however_often_one_interrupts_whole_steps_are_saved(tmp_path):
+    """Networks train in threads, which must have ended their steps before they are saved."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def run(root, *more):
+        done = subprocess.run([sys.executable, "-c", IMPATIENT, str(root), *more], env=environment,
+                              capture_output=True, text=True, timeout=300)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout.strip()
+
+    run(tmp_path / "whole")
+    assert run(tmp_path / "parts", "impatient") == "stopped; run again to go on"
+    assert len(list((tmp_path / "parts").glob("*/checkpoint.safetensors"))) == 2
+    run(tmp_path / "parts")
+    for path in (tmp_path / "whole").glob("*/run.safetensors"):
+        mine, theirs = (tensor_files.read(root / path.parent.name / path.name)[0] for root in (
+            tmp_path / "parts", tmp_path / "whole"))  # fmt: skip
+        assert all(torch.equal(mine[name].nan_to_num(), theirs[name].nan_to_num()) for name in theirs)
 
 
 INTERRUPTED_EARLY = """

@@ -1,5 +1,6 @@
 """What is asked for is computed once, in an order that follows from what starts from what."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -8,12 +9,12 @@ import pytest
 import torch
 
 import labkit as lk
-from labkit.runs.cleaning import clean
 from labkit.runs.networks import Labelled
 from labkit.runs.plan import Plan
 from labkit.runs.run import Run
 from labkit.runs.starts import At, Start, Whole
 from labkit.runs.store import Store
+from labkit.runs.task import Task
 from labkit.studies.tickets import ticket_runs
 from tests.conftest import finished, small_spec
 
@@ -123,6 +124,42 @@ def test_a_diverged_source_blocks_what_starts_from_its_end_and_nothing_else(runs
     assert not plan.planned[early.hash].blocked, "its first step is there"
 
 
+def test_specs_of_one_plan_that_are_one_run_have_the_evaluations_of_all(runs):
+    train = {"duration": "20it", "lr": 0.01}
+    specs = {n: lk.TicketSpec(train=train | {"evaluate_every": f"{n}it"}, prune={"levels": 0}) for n in (5, 7)}
+    found = lk.find_tickets(specs, [0])
+    assert len(finished(runs)) == 1
+    assert found[5].metrics()["iteration"].tolist() == [0, 5, 10, 15, 20]
+    assert found[7].metrics()["iteration"].tolist() == [0, 7, 14, 20]
+
+
+def test_what_another_process_lets_go_meanwhile_is_computed_again(runs, monkeypatch):
+    expected = lk.find_tickets(spec(levels=2), [0, 1], root=runs / "whole").runs[2].final()[0]
+    root, begin = runs / "shared", Task._begin
+    lk.find_tickets(spec(levels=1), [0], root=root)
+
+    def another_process_comes(self):
+        monkeypatch.setattr(Task, "_begin", begin)
+        lk.find_tickets(spec(levels=1), [0], keep="masks", root=root)
+        return begin(self)
+
+    monkeypatch.setattr(Task, "_begin", another_process_comes)
+    plan = planned(lk.Experiment(spec(levels=2)), [0, 1], root)[1]
+    assert len(plan.left) == 4, "of seed 0 the ticket of level 2 alone"
+    found = lk.find_tickets(spec(levels=2), [0, 1], root=root).runs[2].final()[0]
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_network_that_diverged_is_not_trained_again_for_an_end_that_it_has_not(runs):
+    wild = lk.TicketSpec(train={"optimizer": "sgd", "lr": 1000, "duration": "20it"}, prune={"levels": 0})
+    with pytest.warns(UserWarning, match="not finite"):
+        lk.find_tickets(wild, [0], keep="masks")
+    deeper = lk.Experiment(dataclasses.replace(wild, prune=lk.PruneSpec(levels=1)))
+    plan = planned(deeper, [0], runs)[1]
+    assert sum(one.steps for one in plan.left) == 0, "its first weights alone are wanted"
+    assert [bool(one.blocked) for one in plan.planned.values()] == [True, False]
+
+
 def test_a_ticket_from_a_file_trains_and_keeps_its_mask(runs, tmp_path):
     tickets = lk.find_tickets(spec(), [0])
     ticket = lk.Ticket.load(tickets.ticket(0, 1).save(tmp_path / "ticket.safetensors"))
@@ -153,6 +190,25 @@ def test_a_ticket_of_another_model_is_refused_before_anything_is_made(runs, tmp_
         lk.train(ticket, spec(**change), [0])
     with pytest.raises(ValueError, match="ticket is 'a path': it must be a Ticket"):
         lk.train("a path", spec(), [0])
+    assert sorted(runs.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _, masks: masks.update({"fc1.weight": masks["fc1.weight"].float()}), "must be torch.bool"),
+        (lambda _, masks: masks.update({"fc1.weight": masks["fc1.weight"][:3]}), r"must be torch.bool \(300, 784\)"),
+        (lambda _, masks: masks.update({"fc9": masks["fc1.weight"]}), "unknown masked layer 'fc9'"),
+        (lambda _, masks: [mask.fill_(False) for mask in masks.values()], "keep no weight at all"),
+        (lambda weights, _: weights.update({"fc1.bias": weights["fc1.bias"].double()}), "is torch.float64 in the"),
+    ],
+)  # fmt: skip
+def test_a_ticket_that_is_none_says_why_before_anything_is_made(runs, change, message):
+    drawn = lk.find_tickets(spec(), [0]).ticket(0, 1)
+    weights, masks, before = dict(drawn.weights), dict(drawn.mask), sorted(runs.iterdir())
+    change(weights, masks)
+    with pytest.raises(ValueError, match=message):
+        lk.train(lk.Ticket(weights, masks, {}), spec(), [0])
     assert sorted(runs.iterdir()) == before
 
 
@@ -189,20 +245,6 @@ def test_two_processes_share_what_both_ask_for(tmp_path):
         assert process.returncode == 0
     assert len(finished(tmp_path)) == 12 and not list(tmp_path.glob("*/checkpoint.safetensors"))
     assert not list(tmp_path.glob("*/*.damaged"))
-
-
-def test_a_clean_up_refuses_what_others_start_from(runs):
-    tickets = lk.find_tickets(spec(), [0])
-    dense, ticket = (tickets.tickets[0, level].hash for level in (0, 1))
-    (runs / dense / "run.damaged").write_text("")
-    assert [path.name for path in clean(runs)] == ["run.damaged"] and (runs / dense / "run.damaged").exists()
-    with pytest.raises(ValueError, match=f"run {dense} cannot go: {ticket} started from it"):
-        clean(runs, [dense], delete=True)
-    assert len(finished(runs)) == 2
-    clean(runs, [dense, ticket], delete=True)
-    assert not finished(runs)
-    with pytest.raises(ValueError, match="unknown run"):
-        clean(runs, ["0123"])
 
 
 def test_many_specs_share_one_copy_of_their_data():

@@ -248,6 +248,57 @@ def test_with_masks_alone_a_search_takes_a_fraction_of_the_disk_and_says_the_sam
         lk.find_tickets(search, [0], keep="mask", root=root)
 
 
+def test_weights_that_were_let_go_come_back_as_they_were(root, one_thread):
+    whole = lk.find_tickets(spec(), [0, 1], root=root)
+    expected = [networks.final()[0] for networks in whole.runs.values()]
+    lk.find_tickets(spec(), [0, 1], keep="masks", root=root)
+    with pytest.raises(ValueError, match="were not kept"):
+        whole.runs[1].final()
+    torch.set_num_threads(2)  # what is trained again is trained as it was
+    again = lk.find_tickets(spec(), [0, 1], root=root)
+    for networks, before in zip(again.runs.values(), expected, strict=True):
+        assert all(torch.equal(networks.final()[0][name], before[name]) for name in before)
+
+
+def test_weights_that_come_back_otherwise_are_refused_and_the_run_stays_as_it_was(root, monkeypatch):
+    from labkit.training.engines.network import Network
+
+    lk.find_tickets(spec(), [0, 1], keep="masks", root=root)
+    before, step = finished(root), Network.step
+    monkeypatch.setattr(Network, "step", lambda self, inputs, labels, lr: step(self, inputs, labels, 1.0001 * lr))
+    with pytest.raises(ValueError, match="it ended with others when it was trained again"):
+        lk.find_tickets(spec(), [0, 1], root=root)
+    monkeypatch.undo()
+    assert finished(root) == before
+    assert lk.find_tickets(spec(), [0, 1], root=root).runs[1].final()
+
+
+def test_a_replay_that_goes_otherwise_by_a_bit_is_told(root, monkeypatch):
+    from labkit.training.engines.network import Network
+
+    step = Network.step
+    monkeypatch.setattr(Network, "step", lambda self, inputs, labels, lr: step(self, inputs, labels, 1.0001 * lr))
+    with pytest.warns(UserWarning, match="its loss differs from the one recorded from step 1 on, by up to"):
+        lk.find_tickets(small_spec(levels=0, duration="20it", rewind="9it"), [0], root=root)
+        lk.find_tickets(small_spec(levels=1, duration="20it", rewind="9it"), [0], root=root)
+
+
+def test_a_file_of_a_later_version_is_left_alone(root):
+    run, before = ticket(root), finished(root)
+    path = RunFolder(run, root).path / FINISHED
+    tensors, about = tensor_files.read(path)
+    tensor_files.write(path, tensors, about | {"kind": "labkit run 99"})
+    content = path.read_bytes()
+    with pytest.raises(RuntimeError, match="by a later version of labkit .*update labkit"):
+        lk.find_tickets(spec(), [0, 1], root=root)
+    assert path.read_bytes() == content and set(finished(root)) == set(before)
+
+
+def test_a_root_may_be_a_text(tmp_path):
+    found = lk.find_tickets(small_spec(levels=0, duration="4it"), [0], root=str(tmp_path / "here"))
+    assert len(scan(str(tmp_path / "here"))) == 1 and found.metrics()["iteration"].max() == 4
+
+
 def test_a_packed_network_takes_the_room_of_the_survivors():
     state, mask = {"w": torch.randn(100, 50), "b": torch.randn(100)}, {"w": torch.rand(100, 50) < 0.1}
     state["w"][~mask["w"]] = 0

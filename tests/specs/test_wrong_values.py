@@ -170,7 +170,7 @@ MODELS = {
     "wrn_22_2": {"classes": COUNTS, "width": ABOVE, "dropout": SHARES},
 }
 ARGUMENTS = {  # argument of a call -> the call, and what is right
-    "find_tickets(spec)": (lambda v: lk.find_tickets(v, [0]), {"{}"}),
+    "find_tickets(spec)": (lambda v: lk.find_tickets(v, [0]), set()),
     "find_tickets(seeds)": (lambda v: lk.find_tickets(lk.TicketSpec(), v), {"[1]"}),
     "find_tickets(root)": (lambda v: lk.find_tickets(lk.TicketSpec(prune={"levels": 0}), [0], root=v),
                            {"None", "path", *TEXTS}),
@@ -178,7 +178,7 @@ ARGUMENTS = {  # argument of a call -> the call, and what is right
     "branch(branch)": (lambda v: lk.branch(TRUNK, v), {"function"}),
     "branch(levels)": (lambda v: lk.branch(TRUNK, "random_reinit", levels=v), {"None", "[1]"}),
     "branch(per_seed)": (lambda v: lk.branch(TRUNK, "random_reinit", per_seed=v), COUNTS),
-    "train_sparse(spec)": (lambda v: lk.train_sparse(v, [0]), {"{}"}),
+    "train_sparse(spec)": (lambda v: lk.train_sparse(v, [0]), set()),
     "train_sparse(seeds)": (lambda v: lk.train_sparse(lk.SparseSpec(), v), {"[1]"}),
     "train_sparse(masks_of)": (lambda v: lk.train_sparse(lk.SparseSpec(), [0], masks_of=v), {"None"}),
     "longer(times)": (lambda v: lk.longer(lk.SparseSpec(), v), ABOVE),

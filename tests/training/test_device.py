@@ -1,5 +1,7 @@
 """Devices and precisions; where there is a GPU, that it computes what the CPU does."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -63,9 +65,12 @@ def test_precision_is_set_for_a_while_and_put_back():
     before = torch.backends.cudnn.allow_tf32
     layer, inputs = nn.Linear(8, 8), torch.randn(4, 8)
     with precision("bfloat16", CPU):
-        assert layer(inputs).dtype == torch.bfloat16 and not torch.backends.cudnn.allow_tf32
+        assert layer(inputs).dtype == torch.bfloat16
     with precision("tf32", CPU):
-        assert torch.backends.cuda.matmul.allow_tf32 and layer(inputs).dtype == torch.float32
+        assert torch.backends.cudnn.allow_tf32 == before, "the process's flag, and networks on a CPU are in threads"
+    for name in ("tf32", "float32"):
+        with warnings.catch_warnings(action="ignore"), precision(name, torch.device("cuda")):  # there may be no GPU
+            assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == (name == "tf32")
     assert torch.backends.cudnn.allow_tf32 == before and layer(inputs).dtype == torch.float32
     with pytest.raises(ValueError, match="unknown precision 'fp16'"), precision("fp16", CPU):
         pass
