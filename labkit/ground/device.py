@@ -17,9 +17,17 @@ def device() -> torch.device:
     """The device to train on: `LABKIT_DEVICE` ("cpu", "cuda", "cuda:1", ...), else the GPU if there is one.
 
     Raises:
-        ValueError: if that is no such device.
+        ValueError: if that is no such device, or PyTorch is set so that nothing would train.
         RuntimeError: if a GPU is asked for and there is none.
     """
+    if torch.get_default_dtype() != torch.float32:
+        raise ValueError(f"PyTorch's default dtype is {torch.get_default_dtype()}, and the kit trains in float32: call "
+                         "torch.set_default_dtype(torch.float32)")  # fmt: skip
+    if torch.get_default_device().type != "cpu":
+        raise ValueError(f"PyTorch's default device is {torch.get_default_device()}: call "
+                         "torch.set_default_device('cpu'), and choose by LABKIT_DEVICE where to train")  # fmt: skip
+    if torch.is_inference_mode_enabled():
+        raise ValueError("nothing trains in torch.inference_mode(): leave it, or use torch.no_grad()")
     name = os.environ.get("LABKIT_DEVICE", "auto")
     kind, _, index = name.partition(":")
     choose("device (LABKIT_DEVICE)", kind, ["auto", "cpu", "cuda"])

@@ -24,7 +24,7 @@ def code_digest(function: Callable[..., Any]) -> str:
         ValueError: for code that no name of a module file stands for (a lambda, a closure, a method of an object, a
             notebook cell), or one whose file was edited after it was imported: what would run is not what it says.
     """
-    name, module = getattr(function, "__qualname__", "<none>"), inspect.getmodule(function)
+    name, module = getattr(function, "__qualname__", f"a {type(function).__qualname__}"), inspect.getmodule(function)
     source = _source(module)
     if source is None or module is None or _held(module, name) is not function:
         raise ValueError(

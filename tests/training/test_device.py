@@ -61,6 +61,22 @@ def test_the_device_is_chosen_by_the_environment_and_checked(monkeypatch):
         device()
 
 
+def test_pytorch_set_so_that_nothing_would_train_is_told_at_once():
+    try:
+        torch.set_default_dtype(torch.float64)
+        with pytest.raises(ValueError, match=r"default dtype is torch.float64.*set_default_dtype"):
+            lk.Experiment(lk.TicketSpec())
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device("meta")
+        with pytest.raises(ValueError, match="default device is meta.*LABKIT_DEVICE"):
+            lk.Experiment(lk.TicketSpec())
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    with pytest.raises(ValueError, match="nothing trains in torch.inference_mode"), torch.inference_mode():
+        lk.Experiment(lk.TicketSpec())
+
+
 def test_precision_is_set_for_a_while_and_put_back():
     before = torch.backends.cudnn.allow_tf32
     layer, inputs = nn.Linear(8, 8), torch.randn(4, 8)
