@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from labkit.ground import tensor_files
 from labkit.ground.names import choose
 from labkit.ground.tensor_files import PART
-from labkit.runs.folder import CHECKPOINT, FINISHED, LOCK, RUN_NAME
+from labkit.runs.files import CHECKPOINT, FINISHED, LOCK, RUN_NAME
 from labkit.runs.store import old_folders
 
 

@@ -10,45 +10,26 @@ is named and set aside, and what it held is computed again; one that the system 
 it may be whole.
 """
 
-import os
-import tempfile
-import warnings
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from labkit.ground import tensor_files
+from labkit.runs.files import CHECKPOINT, FINISHED, Read, RunFiles, read_header
 from labkit.runs.identity import difference
-from labkit.runs.run import Run
 from labkit.sparsity.masks import Masks
 from labkit.sparsity.packing import pack_masks, pack_network, unpack_masks, unpack_network
 from labkit.training.history import Record
 
-RUN_NAME = "[0-9a-f]{16}"  # a regular expression
-KIND, VERSION = "labkit run", 2
-FINISHED, CHECKPOINT, LOCK = "run.safetensors", "checkpoint.safetensors", ".lock"
-Read = tuple[dict[str, Tensor], dict[str, Any]]  # tensors and description of a file
 
-
-class RunFolder:
-    """The folder of one run.
+class RunFolder(RunFiles):
+    """What one run has left.
 
     Args:
         run: whose.
         root: the folder of all runs.
     """
-
-    def __init__(self, run: Run, root: Path):
-        self.run, self.path = run, root / run.hash
-        self._lock = FileLock(self.path / LOCK, thread_local=False)  # taken and given back by any thread
-
-    @property
-    def hash(self) -> str:
-        """Of the run."""
-        return self.run.hash
 
     def about(self) -> dict[str, Any] | None:
         """The description of the finished run; None if it is not finished.
@@ -59,7 +40,7 @@ class RunFolder:
             ValueError: if it was computed by a network or a method that has changed since, or by default values.
             OSError: if it cannot be read.
         """
-        found = self._believed(FINISHED, _header)
+        found = self.believed(FINISHED, read_header)
         if found is None:
             return None
         about = found[1]
@@ -72,34 +53,6 @@ class RunFolder:
             )
         return about
 
-    def _believed(self, name: str, read: Callable[[Path], Read]) -> Read | None:
-        """What a file of this run holds; None if it is not there, or is not believed and set aside with a warning."""
-        try:
-            found = read(self.path / name)
-            self._check(name, found[1])
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            self._set_aside(name, error)
-            return None
-        return found
-
-    def _check(self, name: str, about: Mapping[str, Any]) -> None:
-        kind, _, version = str(about.get("kind")).rpartition(" ")
-        if kind == KIND and version.isdigit() and int(version) > VERSION:
-            raise RuntimeError(
-                f"{self.path / name} is by a later version of labkit (it says {kind} {version}; this one knows "
-                f"{VERSION}): update labkit, or set LABKIT_RUNS to another folder"
-            )
-        if (kind, version, about.get("run")) != (KIND, str(VERSION), self.hash):
-            raise ValueError(f"{self.path / name} is not of this run: it says {about.get('kind')} {about.get('run')}")
-
-    def _set_aside(self, name: str, error: Exception) -> None:
-        path = self.path / name
-        os.replace(path, path.with_suffix(".damaged"))
-        warnings.warn(f"{error}. It is set aside as {path.with_suffix('.damaged').name}, and computed again",
-                      stacklevel=5)  # fmt: skip
-
     def read(self, *parts: str) -> dict[str, Tensor]:
         """Tensors of the finished run whose names begin so.
 
@@ -108,9 +61,9 @@ class RunFolder:
         """
         try:
             tensors, about = tensor_files.read(self.path / FINISHED, *parts)
-            self._check(FINISHED, about)
+            self.check(FINISHED, about)
         except ValueError as error:
-            self._set_aside(FINISHED, error)
+            self.set_aside(FINISHED, error)
             raise ValueError(f"{error}; it is set aside: run again, and it will be computed again") from error
         return tensors
 
@@ -146,16 +99,16 @@ class RunFolder:
 
     def snapshot(self, step: int) -> dict[str, Tensor] | None:
         """State dict at a step, or None; a damaged one is set aside with a warning."""
-        found = self._believed(_snapshot(step), tensor_files.read)
+        found = self.believed(_snapshot(step), tensor_files.read)
         return None if found is None else found[0]
 
     def has_snapshot(self, step: int) -> bool:
         """Whether it is there, and its description whole."""
-        return self._believed(_snapshot(step), _header) is not None
+        return self.believed(_snapshot(step), read_header) is not None
 
     def write_snapshot(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Keep the state dict at a step."""
-        about = self._described() | {"content": tensor_files.digest(state)}
+        about = self.described() | {"content": tensor_files.digest(state)}
         tensor_files.write(self.path / _snapshot(step), state, about)
 
     def checkpoint(self, *, header: bool = False) -> Read | None:
@@ -167,7 +120,7 @@ class RunFolder:
         Raises:
             ValueError: if it was begun by a network or a method that has changed since.
         """
-        found = self._believed(CHECKPOINT, _header if header else tensor_files.read)
+        found = self.believed(CHECKPOINT, read_header if header else tensor_files.read)
         if found is not None and (changed := difference(found[1]["behaviour"], self.run.behaviour)) is not None:
             name, old, new = changed
             raise ValueError(f"the run in {self.path} was begun with {name} {old!r}, and it is {new!r} now: move or "
@@ -176,7 +129,7 @@ class RunFolder:
 
     def write_checkpoint(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         """Keep a run on its way."""
-        tensor_files.write(self.path / CHECKPOINT, tensors, self._described() | dict(about))
+        tensor_files.write(self.path / CHECKPOINT, tensors, self.described() | dict(about))
 
     def drop_checkpoint(self) -> None:
         """It is not needed any more."""
@@ -196,7 +149,7 @@ class RunFolder:
         end = _prefixed(pack_network(state, masks), "end/")
         begun = _prefixed(pack_masks(start), "start/") if self.run.experiment.moving else {}
         content = tensor_files.digest(end)
-        said = self._described() | {"identity": self.run.identity, "content": content, "points": record.points}
+        said = self.described() | {"identity": self.run.identity, "content": content, "points": record.points}
         said |= {"weights": True, **about}
         tensor_files.write(self.path / FINISHED, end | begun | record.tensors(), said)
         self.drop_checkpoint()
@@ -236,46 +189,9 @@ class RunFolder:
             )
         tensor_files.write(self.path / FINISHED, tensors | end, about | {"weights": True})
 
-    def _described(self) -> dict[str, Any]:
-        return {"kind": f"{KIND} {VERSION}", "run": self.hash, "behaviour": self.run.behaviour}
-
-    def prepare(self) -> None:
-        """Make the folder and see that it can be written to.
-
-        Raises:
-            OSError: if it cannot.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.path).close()
-        except OSError as error:
-            message = (
-                f"cannot write to the run folder {self.path} ({error.strerror}); set LABKIT_RUNS to one that can be"
-            )
-            raise OSError(error.errno, message) from error
-
-    def lock(self) -> bool:
-        """Take the run, if no other process has it; whether that went well."""
-        self.prepare()
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            return False
-        for part in self.path.glob(f"*{tensor_files.PART}"):  # of a process that was killed
-            part.unlink(missing_ok=True)
-        return True
-
-    def unlock(self) -> None:
-        """Give the run back."""
-        self._lock.release()
-
 
 def _snapshot(step: int) -> str:
     return f"at-{step}.safetensors"
-
-
-def _header(path: Path) -> Read:
-    return {}, tensor_files.read_about(path)
 
 
 def _prefixed(tree: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

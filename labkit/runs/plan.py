@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from labkit.runs.networks import Labelled
 from labkit.runs.run import Run
-from labkit.runs.starts import DONE, END, Moment
 from labkit.runs.store import Store
 from labkit.runs.task import Task, ends, lacking
+from labkit.runs.weight_sources import DONE, END, Moment
 
 
 @dataclass

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from labkit.runs.experiment import Experiment, State
-from labkit.runs.starts import Controlled, Drawn, Moment, Reader, Start
+from labkit.runs.starts import Controlled, Start
+from labkit.runs.weight_sources import Drawn, Moment, Reader
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
 from labkit.specs.base import digest

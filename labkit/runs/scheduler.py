@@ -5,160 +5,22 @@ whose dependants have the longest way to go come first. A run that another proce
 else is to be done, one waits. A network that diverges stops those alone that start from its end.
 """
 
-import time
-import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
-import torch
-
-from labkit.ground.interrupts import Stopped, held_back, terminated_as_interrupted
+from labkit.ground.interrupts import held_back, terminated_as_interrupted
 from labkit.ground.lists import listed
 from labkit.ground.names import whole
 from labkit.ground.progress import Progress
 from labkit.runs.cost import estimate
 from labkit.runs.networks import Labelled
-from labkit.runs.plan import Plan, Planned
-from labkit.runs.run import Run
-from labkit.runs.starts import DONE, END, Moment
+from labkit.runs.plan import Plan
 from labkit.runs.store import Store, tell_of_old
-from labkit.runs.task import Task
-from labkit.training.crew import Job, at_once, kernel_threads, side_by_side
-from labkit.training.engines.stepping import Stepping
-
-POLL_SECONDS = 0.5  # between looks at a run that another process holds
-
-
-class _Work:
-    """A plan being carried out: hands jobs to the crew."""
-
-    def __init__(self, plan: Plan, progress: Progress):
-        self.plan, self.progress, self.cores = plan, progress, torch.get_num_threads()
-        self.engines: dict[str, Stepping] = {}
-        self.active: list[Planned] = []
-        self.total = sum(planned.steps for planned in plan.left)
-        self._slots = 0
-        self._waiting_told = False
-
-    def engine(self, run: Run) -> Stepping:
-        key = run.experiment.recipe_digest
-        if key not in self.engines:
-            self.engines[key] = run.experiment.engine()
-        return self.engines[key]
-
-    def most(self) -> int:
-        """Networks that can be worked on at once."""
-        left = self.plan.left
-        runs = [planned.run for planned in left]
-        kinds = {(run.experiment.step_digest, run.experiment.spec.train.batch_size): run for run in runs}
-        return max(at_once(self.engine(run), len(left), self.cores) for run in kinds.values())
-
-    def jobs(self, busy: Sequence[Job]) -> list[Job] | None:
-        """What can be worked on, the longest way first; None after a wait for another process."""
-        self._collect()
-        left = self.plan.left
-        self._admit(left)
-        found = [p for p in self.active if p.task and not p.task.done]
-        if not (found or busy) and self.plan.left:
-            self._wait()
-            return None
-        return [p.task for p in sorted(found, key=lambda p: -p.rest) if p.task]
-
-    def _admit(self, left: Sequence[Planned]) -> None:
-        waiting = [p for p in left if p not in self.active and not p.waits]
-        for planned in sorted(waiting, key=lambda p: -p.rest):
-            engine = self.engine(planned.run)
-            most = at_once(engine, len(left), self.cores)
-            few = most > 1 and len(self.active) + len(waiting) <= 2 * most  # all take turns, and none is the last alone
-            if (len(self.active) < most or few) and time.monotonic() - planned.looked >= POLL_SECONDS:
-                self._take(planned, engine, kernel_threads(engine, self.cores))
-
-    def _take(self, planned: Planned, engine: Stepping, threads: int) -> None:
-        folder = self.plan.store.folder(planned.run)
-        if not folder.lock():
-            planned.looked = time.monotonic()
-            return
-        try:
-            train, planned.replayed = self.plan.lacking(planned.run, planned.moments)
-            nothing = not train and planned.replayed is None  # another process has computed it meanwhile
-            if not nothing and (more := self.plan.plan_gone(planned)):
-                self.total += sum(one.steps for one in more)
-                folder.unlock()
-                return
-            if planned.lost and not nothing:
-                raise planned.lost
-            snapshots = {int(m) for m in planned.moments if m not in (END, DONE) and not folder.has_snapshot(int(m))}
-            planned.task = Task(planned.run, folder, self.plan.store, engine, self._slots, threads,
-                                snapshots=snapshots, points=self.plan.points(planned.run),
-                                replayed=planned.replayed)  # fmt: skip
-        except BaseException:
-            folder.unlock()
-            raise
-        self._slots += 1
-        self.active.append(planned)
-        if nothing:
-            planned.task.leave()
-
-    def _collect(self) -> None:
-        """Of what has ended: tell what there is to tell, and let others start."""
-        ended = [(planned, planned.task) for planned in self.active if planned.task]
-        for planned, task in [(one, task) for one, task in ended if task.done or task.lost]:
-            self.active.remove(planned)
-            if task.lost:  # if what it starts from is gone, that is computed first
-                planned.lost, planned.task = task.lost, None
-                continue
-            if task.told:
-                warnings.warn(task.told, stacklevel=6)
-            if task.diverged_at >= 0:
-                self.plan.diverged[planned.run.hash] = task.diverged_at
-                tell_divergence(self.plan.name(planned.run), task.diverged_at, planned.run)
-            self._forget(planned.run)
-            for child in planned.children:
-                child.waits.discard(planned.run.hash)
-                for source, at in child.run.needs:
-                    if source == planned.run and task.diverged_at >= 0 and (at == END or int(at) > task.diverged_at):
-                        self.plan.stop(child, source)
-
-    def _forget(self, run: Run) -> None:
-        """Let an engine go whose last network this was."""
-        key = run.experiment.recipe_digest
-        if not any(planned.run.experiment.recipe_digest == key for planned in self.plan.left):
-            self.engines.pop(key, None)
-
-    def _wait(self) -> None:
-        """Nothing can be worked on here: another process holds what comes next."""
-        if not self._waiting_told:
-            self._waiting_told = True
-            self.progress.say("what comes next is being computed by another process; waiting for it")
-        time.sleep(POLL_SECONDS)
-
-    def told(self) -> None:
-        """Show progress."""
-        left = self.plan.left
-        self.progress(self.total - sum(planned.steps for planned in left), self.note(left))
-
-    def note(self, left: Sequence[Planned]) -> str:
-        """How far it is, in words: the lowest level that is being worked on."""
-        levels = [self.plan.labels[p.run.hash].level for p in left if p.run.hash in self.plan.labels]
-        highest = max((member.level for member in self.plan.labels.values()), default=0)
-        return f"level {min(levels)} of {highest}" if levels and highest else ""
-
-    def stopped(self) -> Stopped:
-        """The error that says so."""
-        note = self.note(self.plan.left)
-        return Stopped(f"stopped{f' at {note}' if note else ''}; run again to go on")
-
-    def save(self) -> None:
-        """Keep what is on its way, and give it back."""
-        left = [planned.task for planned in self.active if planned.task and not planned.task.done]
-        try:
-            for task in left:
-                task.save()
-        finally:
-            for task in left:
-                task.folder.unlock()
+from labkit.runs.weight_sources import DONE, Moment
+from labkit.runs.work import Work, tell_divergence
+from labkit.training.crew import side_by_side
 
 
 def compute(
@@ -198,7 +60,7 @@ def _carry_out(plan: Plan, title: str) -> None:
         plan.store.folder(planned.run).checkpoint(header=True)  # one that does not agree is said now
     with terminated_as_interrupted():
         progress = Progress(title, 1)
-        work = _Work(plan, progress)
+        work = Work(plan, progress)
         progress.total = work.total
         try:
             progress.say(estimate([(planned.run, planned.steps) for planned in plan.left]))
@@ -216,15 +78,6 @@ def _carry_out(plan: Plan, title: str) -> None:
                     work.save()
                 raise
     progress.close()
-
-
-def tell_divergence(label: str, step: int, run: Run) -> None:
-    """Warn of a network that diverged."""
-    warnings.warn(
-        f"{label} stopped at step {step}: its loss was not finite. The others go on without it; try a smaller learning "
-        f"rate than {run.experiment.spec.train.lr:g}.",
-        stacklevel=6,
-    )
 
 
 def checked_seeds(seeds: Iterable[int]) -> list[int]:

@@ -12,9 +12,10 @@ import pandas as pd
 from torch import Tensor
 
 from labkit.ground import tensor_files
-from labkit.runs.folder import FINISHED, RUN_NAME, RunFolder
+from labkit.runs.files import FINISHED, RUN_NAME
+from labkit.runs.folder import RunFolder
 from labkit.runs.run import Run
-from labkit.runs.starts import END, Moment
+from labkit.runs.weight_sources import END, Moment
 from labkit.sparsity.masks import Masks
 
 # of a version that kept a population in several files
@@ -32,7 +33,7 @@ def runs_folder() -> Path:
 
 
 class Store:
-    """What runs have left, for those that start from them (a `labkit.runs.starts.Reader`).
+    """What runs have left, for those that start from them (a `labkit.runs.weight_sources.Reader`).
 
     Args:
         root: the folder of all runs; default `runs_folder()`.

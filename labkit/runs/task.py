@@ -10,8 +10,8 @@ from torch import Tensor
 from labkit.runs import provenance
 from labkit.runs.folder import RunFolder
 from labkit.runs.run import Run
-from labkit.runs.starts import DONE, END, Moment
 from labkit.runs.store import Store
+from labkit.runs.weight_sources import DONE, END, Moment
 from labkit.sparsity.masks import Masks
 from labkit.training.engines.door import Engine, canonical, parted
 from labkit.training.history import Record

@@ -7,11 +7,13 @@ from typing import Any, TypeVar, overload
 
 from labkit.ground.names import shown
 from labkit.runs.experiment import Experiment
+from labkit.runs.mask_sources import Allocated, EndMask, Whole
 from labkit.runs.networks import Labelled, Networks
 from labkit.runs.run import Run
 from labkit.runs.scheduler import checked_seeds, compute
-from labkit.runs.starts import Allocated, Drawn, EndMask, Given, Start, Whole
+from labkit.runs.starts import Start
 from labkit.runs.ticket_files import Ticket
+from labkit.runs.weight_sources import Drawn, Given
 from labkit.sparsity import allocation
 from labkit.specs.base import by_key, nested
 from labkit.specs.networks import NetworkSpec

@@ -9,11 +9,13 @@ from labkit.ground.lists import listed
 from labkit.ground.names import choose, shown, whole
 from labkit.ground.randomness import generator
 from labkit.runs.experiment import Experiment, State
+from labkit.runs.mask_sources import Pruned, Whole
 from labkit.runs.networks import Labelled
 from labkit.runs.own_code import code_digest
 from labkit.runs.run import Run
 from labkit.runs.scheduler import checked_seeds, compute
-from labkit.runs.starts import DONE, END, At, Control, Controlled, Drawn, Moment, Pruned, Start, Whole
+from labkit.runs.starts import Control, Controlled, Start
+from labkit.runs.weight_sources import DONE, END, At, Drawn, Moment
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
 from labkit.specs.base import by_key, nested

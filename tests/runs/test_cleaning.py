@@ -5,7 +5,8 @@ import torch
 
 import labkit as lk
 from labkit.runs.cleaning import clean
-from labkit.runs.folder import FINISHED, RunFolder
+from labkit.runs.files import FINISHED
+from labkit.runs.folder import RunFolder
 from tests.conftest import finished, small_spec
 
 

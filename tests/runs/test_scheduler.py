@@ -9,12 +9,14 @@ import pytest
 import torch
 
 import labkit as lk
+from labkit.runs.mask_sources import Whole
 from labkit.runs.networks import Labelled
 from labkit.runs.plan import Plan
 from labkit.runs.run import Run
-from labkit.runs.starts import At, Start, Whole
+from labkit.runs.starts import Start
 from labkit.runs.store import Store
 from labkit.runs.task import Task
+from labkit.runs.weight_sources import At
 from labkit.studies.tickets import ticket_runs
 from tests.conftest import finished, small_spec
 

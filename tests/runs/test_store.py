@@ -11,7 +11,8 @@ import torch
 
 import labkit as lk
 from labkit.ground import tensor_files
-from labkit.runs.folder import FINISHED, RunFolder
+from labkit.runs.files import FINISHED
+from labkit.runs.folder import RunFolder
 from labkit.runs.store import Store, runs_folder, scan
 from labkit.sparsity.packing import pack_network, unpack_network
 from tests.conftest import finished, small_spec

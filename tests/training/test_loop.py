@@ -9,11 +9,13 @@ from torch import nn
 from labkit import data, models
 from labkit.data import DataSet
 from labkit.runs.experiment import Experiment
+from labkit.runs.mask_sources import Whole
 from labkit.runs.networks import Labelled
 from labkit.runs.run import Run
 from labkit.runs.scheduler import compute
-from labkit.runs.starts import Drawn, Given, Start, Whole
+from labkit.runs.starts import Start
 from labkit.runs.store import Store
+from labkit.runs.weight_sources import Drawn, Given
 from labkit.sparsity import masks
 from labkit.specs.networks import TrainSpec
 from labkit.specs.tickets import TicketSpec

@@ -10,10 +10,12 @@ from torch import nn
 import labkit as lk
 from labkit.models import build, capturable, prunable
 from labkit.runs.experiment import Experiment
+from labkit.runs.mask_sources import Whole
 from labkit.runs.networks import Labelled, Networks
 from labkit.runs.run import Run
 from labkit.runs.scheduler import compute
-from labkit.runs.starts import Drawn, Start, Whole
+from labkit.runs.starts import Start
+from labkit.runs.weight_sources import Drawn
 from labkit.specs.networks import TrainSpec
 from labkit.training.derivatives import gradient
 from tests.trainings import Together

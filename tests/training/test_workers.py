@@ -20,7 +20,7 @@ from labkit.training.engines.stepping import Stepping
 crew.LARGE_STEP = int(sys.argv[2])
 call, together, advance = torch.nn.Module.__call__, scheduler.side_by_side, Stepping.advance
 most, threads = [], set()
-scheduler.side_by_side = lambda jobs, number, told=None: most.append(number) or together(jobs, number, told)
+scheduler.side_by_side = lambda jobs, number, *rest: most.append(number) or together(jobs, number, *rest)
 Stepping.advance = lambda *given: threads.add(torch.get_num_threads()) or advance(*given)
 network = dict(model=sys.argv[1], model_options={"width": 0.1} if sys.argv[1] == "conv_2" else {})
 train = lk.TrainSpec(duration="12it", evaluate_every="4it", batch_size=20, augment="crop_flip")
