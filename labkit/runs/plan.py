@@ -162,12 +162,11 @@ class Plan:
                     self.stop(planned, source)
 
     def stop(self, planned: Planned, source: Run) -> None:
-        """It and all that start from its end cannot be computed."""
+        """It, and what starts from it, cannot be computed: what it starts from diverged."""
         reason, stopped = f"{self.name(source)} diverged", [planned]
         for one in stopped:  # grows
             one.blocked = reason
-            stopped += [child for child in one.children if not child.blocked
-                        and any(run == one.run and at == END for run, at in child.run.needs)]  # fmt: skip
+            stopped += [child for child in one.children if not child.blocked]
 
     def name(self, run: Run) -> str:
         """How messages call a run."""

@@ -44,15 +44,18 @@ class Work:
         return max(at_once(self.engine(run), len(left), self.cores) for run in kinds.values())
 
     def jobs(self, busy: Sequence[Job]) -> list[Job] | None:
-        """What can be worked on, the longest way first; None after a wait for another process."""
+        """What can be worked on, the longest way first; None: ask again (the plan has changed, or others are at it)."""
         self._collect()
-        left = self.plan.left
-        self._admit(left)
-        found = [p for p in self.active if p.task and not p.task.done]
-        if not (found or busy) and self.plan.left:
+        self._admit(self.plan.left)
+        found, left = [p for p in self.active if p.task and not p.task.done], self.plan.left
+        if found or busy or not left:
+            return [p.task for p in sorted(found, key=lambda p: -p.rest) if p.task]
+        ready = [p for p in left if not p.waits]
+        if not ready:
+            raise RuntimeError(f"runs wait for each other: {', '.join(self.plan.name(p.run) for p in left)}")
+        if any(p.looked for p in ready):
             self._wait()
-            return None
-        return [p.task for p in sorted(found, key=lambda p: -p.rest) if p.task]
+        return None
 
     def _admit(self, left: Sequence[Planned]) -> None:
         waiting = [p for p in left if p not in self.active and not p.waits]
@@ -96,6 +99,13 @@ class Work:
             self.active.remove(planned)
             if task.lost:  # if what it starts from is gone, that is computed first
                 planned.lost, planned.task = task.lost, None
+                continue
+            if task.replayed is None and (lacks := self.plan.lacking(planned.run, planned.moments)[1]) is not None:
+                planned.replayed, planned.task = (
+                    lacks,
+                    None,
+                )  # a checkpoint was begun with fewer evaluations or snapshots
+                self.total += planned.steps
                 continue
             if task.told:
                 warnings.warn(task.told, stacklevel=6)

@@ -19,6 +19,7 @@ from labkit.runs.task import Task
 from labkit.runs.weight_sources import At
 from labkit.studies.tickets import ticket_runs
 from tests.conftest import finished, small_spec
+from tests.networks import Failing
 
 
 def spec(levels=1, **changes):
@@ -133,6 +134,21 @@ def test_specs_of_one_plan_that_are_one_run_have_the_evaluations_of_all(runs):
     assert len(finished(runs)) == 1
     assert found[5].metrics()["iteration"].tolist() == [0, 5, 10, 15, 20]
     assert found[7].metrics()["iteration"].tolist() == [0, 7, 14, 20]
+
+
+def test_a_run_that_was_begun_with_fewer_evaluations_has_all_in_the_end(runs, monkeypatch):
+    monkeypatch.setattr("labkit.runs.task.CHECKPOINT_SECONDS", 0.0)
+    train = {"duration": "40it", "batch_size": 60}
+
+    def search(every):
+        return lk.TicketSpec("tests.networks:Failing", train=train | {"evaluate_every": every}, prune={"levels": 0})
+
+    monkeypatch.setattr(Failing, "steps_left", 30)
+    with pytest.raises(RuntimeError, match="a fault"):
+        lk.find_tickets(search("20it"), [0])
+    assert list(runs.glob("*/checkpoint.safetensors"))
+    found = lk.find_tickets(search("7it"), [0])
+    assert found.metrics()["iteration"].tolist() == [0, 7, 14, 21, 28, 35, 40]
 
 
 def test_what_another_process_lets_go_meanwhile_is_computed_again(runs, monkeypatch):
