@@ -4,7 +4,7 @@ import importlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import Any
@@ -17,41 +17,56 @@ class Stopped(KeyboardInterrupt):
         return [str(self)]
 
 
+class Held:
+    """Signals that are held back."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {}
+        self.received: list[tuple[int, FrameType | None]] = []
+
+    @property
+    def asked(self) -> bool:
+        """Whether one has come."""
+        return bool(self.received)
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Take one in."""
+        self.received.append((number, frame))
+
+    def deliver(self) -> None:
+        """Do what the program does about what has come: most programs raise `KeyboardInterrupt`; others go on."""
+        last = max(self.received, key=lambda signalled: signalled[0])  # SIGTERM before Ctrl-C
+        self.received.clear()
+        self.handlers[last[0]](*last)
+
+
 @contextmanager
-def held_back(told: Callable[[], None]) -> Iterator[None]:
+def held_back() -> Iterator[Held]:
     """Hold Ctrl-C and SIGTERM back until what is done inside has ended, where the program does something about them.
 
-    What is done inside may end itself with a `KeyboardInterrupt` when it is told: that stands for the one held back.
-
-    Args:
-        told: called when one comes, to make that soon.
+    What is done inside may look whether one has come, and have it delivered; once that has raised `KeyboardInterrupt`,
+    further ones change nothing.
     """
+    held = Held()
     if threading.current_thread() is not threading.main_thread():  # only there do signals arrive
-        yield
+        yield held
         return
-    received: list[tuple[int, FrameType | None]] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append((number, frame))
-        told()
-
-    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
-    for number in handlers:
-        signal.signal(number, note)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held.handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in held.handlers:
+        signal.signal(number, held.note)
     obeyed = False
     try:
-        yield
+        yield held
     except KeyboardInterrupt:
         obeyed = True
         raise
     finally:
-        for number, handler in handlers.items():
+        for number, handler in held.handlers.items():
             signal.signal(number, handler)
-        if received:
-            last = max(received, key=lambda signalled: signalled[0])  # SIGTERM before Ctrl-C
+        if held.asked:
             with suppress(KeyboardInterrupt) if obeyed else nullcontext():
-                handlers[last[0]](*last)
+                held.deliver()
 
 
 def import_whole(module: str) -> None:
@@ -60,7 +75,7 @@ def import_whole(module: str) -> None:
     What is left of an import that was broken off cannot be mended within the process.
     """
     if module not in sys.modules:
-        with held_back(lambda: None):
+        with held_back():
             importlib.import_module(module)
 
 

@@ -16,12 +16,20 @@ from labkit.runs.store import old_folders
 
 def leftovers(root: Path) -> dict[Path, str]:
     """What nothing needs -> why: damaged files, checkpoints of finished runs, broken writes, older versions' files."""
-    found = {path: "was damaged, and set aside" for path in sorted(root.glob("*/*.damaged"))}
-    found |= {path: f"its run is finished ({FINISHED})" for path in sorted(root.glob(f"*/{CHECKPOINT}"))
-              if (path.parent / FINISHED).exists()}  # fmt: skip
-    parts = [path for path in sorted(root.glob(f"*/*{PART}")) if (path.parent / LOCK).exists()]
-    found |= {path: "was never written to its end" for path in parts if not _busy(path.parent)}
+    found: dict[Path, str] = {}
+    for folder in _runs(root):
+        found |= {path: "was damaged, and set aside" for path in sorted(folder.glob("*.damaged"))}
+        if (folder / CHECKPOINT).exists() and (folder / FINISHED).exists():
+            found[folder / CHECKPOINT] = f"its run is finished ({FINISHED})"
+        parts = sorted(folder.glob(f"*{PART}"))
+        if parts and not _busy(folder):
+            found |= dict.fromkeys(parts, "was never written to its end")
     return found | dict.fromkeys(old_folders(root), "of an older version, which nothing here reads")
+
+
+def _runs(root: Path) -> list[Path]:
+    """Folders that are named as runs are."""
+    return sorted(path for path in root.glob("*") if re.fullmatch(RUN_NAME, path.name) and path.is_dir())
 
 
 def dependants(root: Path, name: str) -> list[str]:
@@ -57,13 +65,13 @@ def clean(root: Path, names: Sequence[str] = (), *, delete: bool = False) -> dic
         delete: whether to delete it.
 
     Returns:
-        Files and folders -> why.
+        Files and folders -> why. What a process begins to compute meanwhile is not deleted, and left out.
 
     Raises:
         ValueError: for an unknown run, one that is being computed, or one that others start from, unless those are
             named too; nothing is deleted.
     """
-    known = sorted(path.name for path in root.glob("*/") if re.fullmatch(RUN_NAME, path.name))
+    known = [path.name for path in _runs(root) if not path.is_symlink()]
     found = leftovers(root)
     for name in names:
         choose("run", name, known)
@@ -72,9 +80,13 @@ def clean(root: Path, names: Sequence[str] = (), *, delete: bool = False) -> dic
         if needed := [other for other in dependants(root, name) if other not in names]:
             raise ValueError(f"run {name} cannot go: {', '.join(needed)} started from it")
         found[root / name] = "you named it"
-    for path in found if delete else ():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    for path in list(found) if delete else ():
+        try:
+            with FileLock((path if path.is_dir() else path.parent) / LOCK, timeout=0):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        except Timeout:  # a process has begun to compute it
+            del found[path]
     return found

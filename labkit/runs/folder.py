@@ -79,7 +79,10 @@ class RunFolder(RunFiles):
         """
         found = self.read("end/")
         if not any(name.startswith(("end/whole/", "end/kept/")) for name in found):
-            raise ValueError(f"the weights of {self.path} were not kept (keep='masks')")
+            raise ValueError(
+                f"the weights of {self.path} were not kept (keep='masks'): find_tickets(..., keep='weights') trains it "
+                "again to have them"
+            )
         state, masks = unpack_network(_unprefixed(found, "end/"))
         return state, self._ordered(masks)
 
@@ -161,12 +164,15 @@ class RunFolder(RunFiles):
         tensor_files.write(self.path / FINISHED, tensors | record.tensors(), about | {"points": record.points})
 
     def drop_weights(self) -> None:
-        """Keep masks and history of the finished run, and let its weights go, unless a process is about it."""
-        if not self.lock():
+        """Keep masks and history of the finished run, and let its weights go.
+
+        Not where a process is about it, nor of one that diverged, which has no end to be trained to again.
+        """
+        if not (self.path / FINISHED).exists() or not self.lock():
             return
         try:
             tensors, about = tensor_files.read(self.path / FINISHED)
-            if about["weights"]:
+            if about["weights"] and about["result"]["diverged_at"] is None:
                 gone = ("end/kept/", "end/whole/")
                 kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(gone)}
                 tensor_files.write(self.path / FINISHED, kept, about | {"weights": False})

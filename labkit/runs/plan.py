@@ -1,6 +1,6 @@
 """What of some runs, and of those that they start from, is still to be computed, and in which order."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from labkit.runs.networks import Labelled
@@ -23,7 +23,7 @@ class Planned:
     after: int = 0  # steps on the longest way from its end
     looked: float = 0.0  # when another process was last found to hold it
     blocked: str = ""
-    lost: Exception | None = None  # it could not start: what it starts from was gone, or this was the reason
+    lost: list[Exception] = field(default_factory=list)  # it could not start, though all was there when it was planned
 
     @property
     def done(self) -> bool:
@@ -88,7 +88,7 @@ class Plan:
         """Plan what a run starts from anew, where it is not there any more: another process let it go.
 
         Returns:
-            What was planned; nothing: all is there.
+            What was planned for it alone; if all is there, or was planned anew for another, nothing.
         """
         gone = [(run, at) for run, at in planned.run.needs if self.lacking(run, [at]) != (False, None)]
         if not gone:
@@ -124,7 +124,7 @@ class Plan:
         asked.add(moment)
         train, replayed = self.lacking(run, asked)
         if not train:
-            self._check_sources(run)
+            self._check_finished(run)
         if not train and replayed is None:
             return
         if run.hash in self.planned:
@@ -134,15 +134,23 @@ class Plan:
         for source, at in run.needs:
             self._ask(source, at)
 
-    def _check_sources(self, run: Run) -> None:
+    def _check_finished(self, run: Run) -> None:
         """See that what a finished run started from is what is there now; note where it diverged."""
         about = self.store.folder(run).about()
         if about is None:
             return
         if about["result"]["diverged_at"] is not None:
             self.diverged[run.hash] = about["result"]["diverged_at"]
+        self.check_sources(run, about["sources"])
+
+    def check_sources(self, run: Run, recorded_sources: Mapping[str, str]) -> None:
+        """See that what a run, finished or on its way, started from is what is there now.
+
+        Raises:
+            ValueError: if it came out otherwise since.
+        """
         for source, at in run.needs:
-            recorded = about["sources"].get(f"{source.hash}@{at}")
+            recorded = recorded_sources.get(f"{source.hash}@{at}")
             try:
                 found = self.store.content(source, at)
             except (FileNotFoundError, ValueError):

@@ -8,7 +8,6 @@ else is to be done, one waits. A network that diverges stops those alone that st
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Event
 
 from labkit.ground.interrupts import held_back, terminated_as_interrupted
 from labkit.ground.lists import listed
@@ -57,7 +56,8 @@ def compute(
 def _carry_out(plan: Plan, title: str) -> None:
     for planned in plan.left:
         plan.store.folder(planned.run).prepare()
-        plan.store.folder(planned.run).checkpoint(header=True)  # one that does not agree is said now
+        if found := plan.store.folder(planned.run).checkpoint(header=True):  # one that does not agree is said now
+            plan.check_sources(planned.run, found[1]["sources"])
     with terminated_as_interrupted():
         progress = Progress(title, 1)
         work = Work(plan, progress)
@@ -66,10 +66,9 @@ def _carry_out(plan: Plan, title: str) -> None:
             progress.say(estimate([(planned.run, planned.steps) for planned in plan.left]))
         except KeyboardInterrupt:
             raise work.stopped() from None
-        stop = Event()
-        with held_back(stop.set):  # so that however often one interrupts, what is on its way is saved
+        with held_back() as held:  # so that however often one interrupts, what is on its way is saved
             try:
-                side_by_side(work.jobs, work.most(), work.told, stop)
+                side_by_side(work.jobs, work.most(), work.told, held)
             except KeyboardInterrupt:
                 work.save()
                 raise work.stopped() from None

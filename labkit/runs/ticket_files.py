@@ -93,9 +93,9 @@ class Ticket:
         lines = ["ticket: " + ", ".join(f"{key} {value}" for key, value in about.items())]
         for name, mask in self.mask.items():
             kept = int(mask.sum())
-            lines.append(f"  {name:24} {kept:>9,} of {mask.numel():>9,}  density {kept / mask.numel():.4f}")
+            lines.append(f"  {name:24} {kept:>9,} of {mask.numel():>9,}  density {kept / max(1, mask.numel()):.4f}")
         kept, size = sum(masks.counts(self.mask).values()), sum(mask.numel() for mask in self.mask.values())
-        lines.append(f"  {'all':24} {kept:>9,} of {size:>9,}  density {kept / size:.4f}")
+        lines.append(f"  {'all':24} {kept:>9,} of {size:>9,}  density {self.density:.4f}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

@@ -74,12 +74,14 @@ class Work:
         try:
             train, planned.replayed = self.plan.lacking(planned.run, planned.moments)
             nothing = not train and planned.replayed is None  # another process has computed it meanwhile
-            if not nothing and (more := self.plan.plan_gone(planned)):
-                self.total += sum(one.steps for one in more)
+            if not nothing:
+                self.total += sum(one.steps for one in self.plan.plan_gone(planned))
+            if planned.waits:
+                planned.lost.clear()
                 folder.unlock()
                 return
-            if planned.lost and not nothing:
-                raise planned.lost
+            if len(planned.lost) > 1:  # it was no other process
+                raise planned.lost[-1]
             snapshots = {int(m) for m in planned.moments if m not in (END, DONE) and not folder.has_snapshot(int(m))}
             planned.task = Task(planned.run, folder, self.plan.store, engine, self._slots, threads,
                                 snapshots=snapshots, points=self.plan.points(planned.run),
@@ -98,7 +100,8 @@ class Work:
         for planned, task in [(one, task) for one, task in ended if task.done or task.lost]:
             self.active.remove(planned)
             if task.lost:  # if what it starts from is gone, that is computed first
-                planned.lost, planned.task = task.lost, None
+                planned.lost.append(task.lost)
+                planned.task = None
                 continue
             if task.replayed is None and (lacks := self.plan.lacking(planned.run, planned.moments)[1]) is not None:
                 planned.replayed, planned.task = (
@@ -135,6 +138,7 @@ class Work:
     def told(self) -> None:
         """Show progress."""
         left = self.plan.left
+        self.progress.total = self.total
         self.progress(self.total - sum(planned.steps for planned in left), self.note(left))
 
     def note(self, left: Sequence[Planned]) -> str:

@@ -10,13 +10,13 @@ else.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
-from threading import Event
 from typing import Protocol
 
 import torch
 
-from labkit.ground.interrupts import held_back
+from labkit.ground.interrupts import Held, held_back
 from labkit.training.engines.door import Engine
 from labkit.training.engines.workers import workers
 from labkit.training.loop import Training
@@ -85,7 +85,7 @@ def train(engine: Engine, trainings: Sequence[Training], told: Callable[[], None
 
 def side_by_side(
     jobs: Callable[[Sequence[Job]], Sequence[Job] | None], most: int, told: Callable[[], None] | None = None,
-    stop: Event | None = None,
+    held: Held | None = None,
 ) -> None:  # fmt: skip
     """Work on jobs until there are none.
 
@@ -94,17 +94,24 @@ def side_by_side(
             None: nothing now, but ask again.
         most: jobs that can ever be worked on at once; a single one is worked on in the caller's thread.
         told: called after every slice.
-        stop: when it is set, all jobs stop at the end of their slices, and `KeyboardInterrupt` is raised.
+        held: signals that the caller holds back already.
 
-    An exception of a job, Ctrl-C or SIGTERM, however often they come, stop all jobs in the same way.
+    An exception of a job, Ctrl-C or SIGTERM, however often they come, stop all jobs at the end of their slices, and are
+    raised; where the program does something else about a signal, that is done then, and work goes on.
     """
-    cores, stop = torch.get_num_threads(), stop or Event()
+    cores = torch.get_num_threads()
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []  # seeding seeds them all
     busy: dict[Future[None], Job] = {}
     try:
-        with held_back(stop.set), torch.random.fork_rng(devices=gpus), workers(most) as pool:  # which ends its slices
-            while not stop.is_set():
-                found = jobs(list(busy.values()))
+        with (
+            held_back() if held is None else nullcontext(held) as signals,
+            torch.random.fork_rng(devices=gpus),
+            workers(most) as pool,
+        ):
+            while True:
+                if signals.asked and not busy:
+                    signals.deliver()
+                found = None if signals.asked else jobs(list(busy.values()))
                 for job in found or ():
                     if job not in busy.values() and _fits(job, list(busy.values()), cores, most):
                         busy[pool.submit(_slice, job)] = job
@@ -115,7 +122,6 @@ def side_by_side(
                     future.result()
                 if told:
                     told()
-            raise KeyboardInterrupt
     finally:
         torch.set_num_threads(cores)
 

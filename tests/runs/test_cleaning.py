@@ -61,6 +61,19 @@ def test_it_knows_runs_of_an_older_version_by_all_of_their_files(runs):
     assert not old.exists() and foreign.exists()
 
 
+def test_it_leaves_alone_what_is_not_the_kits(runs):
+    for name in (
+        "photos/disk.damaged",
+        "downloads/film.mp4.part",
+        "mine/checkpoint.safetensors",
+        "mine/run.safetensors",
+    ):
+        (runs / name).parent.mkdir(parents=True, exist_ok=True)
+        (runs / name).write_text("mine")
+    (runs / "downloads" / ".lock").write_text("")
+    assert not clean(runs, delete=True) and len(list(runs.glob("*/*"))) == 5
+
+
 def test_it_names_no_folder_that_is_no_run(runs):
     (runs / "project").mkdir(parents=True)
     with pytest.raises(ValueError, match="unknown run 'project'"):

@@ -144,9 +144,13 @@ def test_sigterm_is_left_to_a_program_that_handles_it(sigterm):
     signal.signal(signal.SIGTERM, handler := lambda number, frame: received.append(number))
     with terminated_as_interrupted():
         signal.raise_signal(signal.SIGTERM)
-        with held_back(lambda: received.append("held back")):
+        with held_back() as held:
             signal.raise_signal(signal.SIGTERM)
-    assert received == [15, "held back", 15] and signal.getsignal(signal.SIGTERM) is handler
+            assert held.asked and received == [15]
+            held.deliver()
+            assert not held.asked and received == [15, 15]
+            signal.raise_signal(signal.SIGTERM)
+    assert received == [15, 15, 15] and signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_sigterm_is_as_it_was_after_the_work_and_outside_the_main_thread(sigterm):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 import labkit as lk
+from labkit.runs.files import FINISHED
+from labkit.runs.folder import RunFolder
 from labkit.runs.mask_sources import Whole
 from labkit.runs.networks import Labelled
 from labkit.runs.plan import Plan
@@ -151,21 +154,60 @@ def test_a_run_that_was_begun_with_fewer_evaluations_has_all_in_the_end(runs, mo
     assert found.metrics()["iteration"].tolist() == [0, 7, 14, 21, 28, 35, 40]
 
 
-def test_what_another_process_lets_go_meanwhile_is_computed_again(runs, monkeypatch):
+@pytest.mark.parametrize("when", ["first", "as it starts"])
+def test_what_another_process_lets_go_meanwhile_is_computed_again(runs, monkeypatch, when):
     expected = lk.find_tickets(spec(levels=2), [0, 1], root=runs / "whole").runs[2].final()[0]
     root, begin = runs / "shared", Task._begin
     lk.find_tickets(spec(levels=1), [0], root=root)
+
+    def comes_late(self):
+        return another_process_comes(self) if self.run.needs and self.run.seed == 0 else begin(self)
 
     def another_process_comes(self):
         monkeypatch.setattr(Task, "_begin", begin)
         lk.find_tickets(spec(levels=1), [0], keep="masks", root=root)
         return begin(self)
 
-    monkeypatch.setattr(Task, "_begin", another_process_comes)
+    monkeypatch.setattr(Task, "_begin", another_process_comes if when == "first" else comes_late)
     plan = planned(lk.Experiment(spec(levels=2)), [0, 1], root)[1]
     assert len(plan.left) == 4, "of seed 0 the ticket of level 2 alone"
     found = lk.find_tickets(spec(levels=2), [0, 1], root=root).runs[2].final()[0]
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_source_that_is_deleted_meanwhile_is_computed_again_for_all_that_start_from_it(runs, monkeypatch):
+    one_shot = dataclasses.replace(spec(), prune=lk.PruneSpec(levels=3, iterative=False, output_rate=0.1))
+    whole = lk.find_tickets(one_shot, [0], root=runs / "whole")
+    root, begin, gone = runs / "shared", Task._begin, []
+
+    def deleted(self):
+        if self.run.first == 0 and self.run.needs and not gone:  # a ticket is about to start
+            gone.append(whole.tickets[0, 0].hash)
+            shutil.rmtree(root / gone[0])
+        return begin(self)
+
+    monkeypatch.setattr(Task, "_begin", deleted)
+    found = lk.find_tickets(one_shot, [0], root=root)
+    assert gone and sorted(finished(root)) == sorted(finished(runs / "whole"))
+    assert found.metrics().equals(whole.metrics())
+
+
+def test_what_cannot_start_for_a_reason_of_its_own_says_it(runs, monkeypatch):
+    def raises(self):
+        raise ValueError("a reason")
+
+    monkeypatch.setattr(Task, "_begin", raises)
+    with pytest.raises(ValueError, match="a reason"):
+        lk.find_tickets(spec(), [0])
+
+
+def test_a_checkpoint_is_not_gone_on_with_when_what_it_started_from_came_out_otherwise(runs, monkeypatch):
+    tickets = lk.find_tickets(spec(), [0])
+    folder = RunFolder(tickets.tickets[0, 1], runs)
+    (folder.path / FINISHED).unlink()
+    folder.write_checkpoint({"x": torch.ones(1)}, {"sources": {f"{tickets.tickets[0, 0].hash}@end": "another"}})
+    with pytest.raises(ValueError, match="which was computed again since and came out otherwise"):
+        lk.find_tickets(spec(), [0])
 
 
 def test_a_network_that_diverged_is_not_trained_again_for_an_end_that_it_has_not(runs):

@@ -17,7 +17,7 @@ class _Here(Executor):
 
     def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        with held_back(lambda: None):
+        with held_back():
             try:
                 future.set_result(work(*arguments, **named))
             except BaseException as error:
