@@ -21,6 +21,7 @@ from labkit.ground.randomness import generator
 from labkit.models import inspection
 from labkit.runs import identity
 from labkit.runs.own_code import code_digest
+from labkit.runs.trial import first_logits
 from labkit.sparsity.scores import Evidence, score
 from labkit.specs.base import digest
 from labkit.specs.sparse import SparseSpec
@@ -73,7 +74,7 @@ class Experiment:
         if self._own_model and self.model() is network:
             raise ValueError(f"model {spec.model!r} gives the same network twice: each call must build one of its own")
         network.load_state_dict(self.initial(0, "init"))
-        logits = self._try(network)
+        logits = first_logits(spec.model, network, self.data)
         self._network = identity.architecture(network, None if self._own_model else logits)
         self.prunable = models.prunable(network)
         if not self.prunable:
@@ -197,31 +198,6 @@ class Experiment:
         """The data set where networks train."""
         known = _DATA.get((self.data.name, self.data.digest, str(self.device)))
         return known or _shared(self.data.to(self.device))
-
-    def _try(self, network: nn.Module) -> Tensor:
-        inputs, _ = self.data.inputs("train", slice(0, 2))
-        try:
-            with torch.no_grad():
-                logits = network.eval()(inputs)
-        except RuntimeError as error:
-            hint = (
-                ""
-                if hasattr(network, "input_shape")
-                else (" (with `input_shape = (channels, height, width)` on its class, images are brought to that size)")
-            )
-            raise ValueError(
-                f"model {self.spec.model!r} does not take {tuple(inputs.shape[1:])} images{hint}: {error}"
-            ) from error
-        if not isinstance(logits, Tensor):
-            raise ValueError(
-                f"model {self.spec.model!r} gives a {type(logits).__name__}: it must give one tensor of logits"
-            )
-        if logits.ndim != 2 or logits.shape[1] < len(self.data.classes):
-            raise ValueError(
-                f"model {self.spec.model!r} gives {tuple(logits.shape[1:])} outputs; {self.data.name} has "
-                f"{len(self.data.classes)} classes"
-            )
-        return logits
 
 
 def _shared(found: DataSet) -> DataSet:

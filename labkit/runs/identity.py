@@ -123,8 +123,8 @@ def difference(recorded: Any, asked: Any, name: str = "") -> tuple[str, Any, Any
     What only one of them has does not count: it is of another version. Logits may differ by a thousandth of the
     largest, since machines round differently.
 
-    >>> difference({"spec": {"train": {"lr": 0.1}}}, {"spec": {"train": {"lr": 0.2, "new": 1}}})
-    ('train.lr', 0.1, 0.2)
+    >>> difference({"method": {"grow": "random"}}, {"method": {"grow": "gradient", "new": 1}})
+    ('method.grow', 'random', 'gradient')
     """
     if isinstance(recorded, Mapping) and isinstance(asked, Mapping):
         common = [key for key in asked if key in recorded]
@@ -137,7 +137,7 @@ def difference(recorded: Any, asked: Any, name: str = "") -> tuple[str, Any, Any
         if name.endswith("network.logits"):
             pairs = [(old, new) for old, new in pairs if abs(old - new) > 1e-3 * max(map(abs, asked))]
         return (name, *pairs[0]) if pairs else None
-    return name.removeprefix("spec."), recorded, asked
+    return name, recorded, asked
 
 
 def plain(values: Any) -> Any:

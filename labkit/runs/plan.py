@@ -3,10 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from labkit.runs.missing import ends, lacking
 from labkit.runs.networks import Labelled
 from labkit.runs.run import Run
 from labkit.runs.store import Store
-from labkit.runs.task import Task, ends, lacking
+from labkit.runs.task import Task
 from labkit.runs.weight_sources import DONE, END, Moment
 
 
@@ -81,7 +82,7 @@ class Plan:
         return self._points.get(run.hash) or set(run.experiment.points(run.first))
 
     def lacking(self, run: Run, moments: Collection[Moment]) -> tuple[bool, int | None]:
-        """See `labkit.runs.task.lacking`."""
+        """See `labkit.runs.missing.lacking`."""
         return lacking(run, self.store, moments, self._points.get(run.hash, ()))
 
     def plan_gone(self, planned: Planned) -> list[Planned]:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from labkit.runs import provenance
 from labkit.runs.folder import RunFolder
+from labkit.runs.missing import ends
 from labkit.runs.run import Run
 from labkit.runs.store import Store
-from labkit.runs.weight_sources import DONE, END, Moment
 from labkit.sparsity.masks import Masks
 from labkit.training.engines.door import Engine, canonical, parted
 from labkit.training.history import Record
@@ -194,33 +194,3 @@ class Task:
         if about is None:
             raise FileNotFoundError(f"{self.folder.path} is gone: run again to compute it again")
         return about
-
-
-def ends(run: Run, replayed: int | None) -> int:
-    """The step at which a run ends that is trained, or replayed up to a step."""
-    return run.experiment.iterations if replayed is None else replayed
-
-
-def lacking(
-    run: Run, store: Store, moments: Collection[Moment], points: Collection[int] = ()
-) -> tuple[bool, int | None]:
-    """What a run lacks: (whether it must be trained, else the step up to which it must be replayed, or None).
-
-    Args:
-        run: wanted.
-        store: where it would lie.
-        moments: what others take from it: steps, or its end. One that diverged has no end.
-        points: steps at which its evaluation is wanted.
-    """
-    folder = store.folder(run)
-    about = folder.about()
-    if about is None:
-        return True, None
-    diverged = about["result"]["diverged_at"]
-    ended = run.experiment.iterations if diverged is None else diverged
-    needed = [moment for moment in moments if moment not in (END, DONE) and int(moment) <= ended
-              and not folder.has_snapshot(int(moment))]  # fmt: skip
-    if END in moments and not about["weights"] and diverged is None:
-        needed.append(ended)
-    needed += [point for point in points if point not in set(about["points"]) and point <= ended]
-    return False, max(map(int, needed)) if needed else None

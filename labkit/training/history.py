@@ -88,15 +88,11 @@ class Record:
 
     def with_evaluations(self, other: "Record") -> "Record":
         """The same with the evaluations of another record of the same run beside its own."""
-        points = sorted({*self.points, *other.points})
+        rows = dict(zip(other.points, other.evaluations, strict=True))
+        rows |= dict(zip(self.points, self.evaluations, strict=True))
         found = Record.of(self.tensors())
-        found.points = points
-        found.evaluations = torch.stack([
-            (self if point in self.points else other).evaluations[
-                (self if point in self.points else other).points.index(point)
-            ]
-            for point in points
-        ])  # fmt: skip
+        found.points = sorted(rows)
+        found.evaluations = torch.stack([rows[point] for point in found.points])
         return found
 
     def rows(self, batch: int, points: Sequence[int] | None = None) -> list[dict[str, Any]]:

@@ -1,0 +1,36 @@
+"""A network tried on two examples of its data, before any training."""
+
+import torch
+from torch import Tensor, nn
+
+from labkit.data import DataSet
+
+
+def first_logits(model: str, network: nn.Module, data: DataSet) -> Tensor:
+    """What a network makes of two training examples: (2, outputs).
+
+    Args:
+        model: its name, for messages.
+        network: in evaluation mode afterwards.
+        data: its data set.
+
+    Raises:
+        ValueError: if it does not take the images, or gives no tensor with an output for each class.
+    """
+    inputs, _ = data.inputs("train", slice(0, 2))
+    try:
+        with torch.no_grad():
+            logits = network.eval()(inputs)
+    except RuntimeError as error:
+        hint = " (with `input_shape = (channels, height, width)` on its class, images are brought to that size)"
+        raise ValueError(
+            f"model {model!r} does not take {tuple(inputs.shape[1:])} images"
+            f"{'' if hasattr(network, 'input_shape') else hint}: {error}"
+        ) from error
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"model {model!r} gives a {type(logits).__name__}: it must give one tensor of logits")
+    if logits.ndim != 2 or logits.shape[1] < len(data.classes):
+        raise ValueError(
+            f"model {model!r} gives {tuple(logits.shape[1:])} outputs; {data.name} has {len(data.classes)} classes"
+        )
+    return logits
