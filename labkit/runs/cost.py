@@ -4,18 +4,32 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from labkit.ground.progress import duration
 from labkit.runs.experiment import Experiment
+from labkit.runs.mask_sources import Whole
 from labkit.runs.run import Run
+from labkit.runs.starts import Start
 from labkit.training.crew import at_once, kernel_threads, train
 from labkit.training.engines.door import canonical
 from labkit.training.history import Record
 from labkit.training.loop import Training, evaluation_points
 
-_MEASURED: dict[tuple[object, ...], tuple[float, float]] = {}
+
+@dataclass(frozen=True)
+class _Cost:
+    """Seconds that each takes."""
+
+    step: float
+    evaluation: float
+    begin: float  # of a network: to build it and place its tensors
+    capture: float  # of a step, once for dense and once for masked networks
+
+
+_MEASURED: dict[tuple[object, ...], _Cost] = {}
 
 
 def estimate(todo: Sequence[tuple[Run, int]]) -> str:
@@ -31,19 +45,24 @@ def estimate(todo: Sequence[tuple[Run, int]]) -> str:
     for runs in kinds.values():
         experiment = runs[0][0].experiment
         steps = sum(steps for _, steps in runs)
-        step, evaluation = _measure(experiment, len(runs), max(steps for _, steps in runs))
+        cost = _measure(experiment, len(runs), max(steps for _, steps in runs))
         every = experiment.clock.iterations(experiment.spec.train.evaluate_every)
-        total += steps * (step + evaluation / max(1, every))
+        total += steps * cost.step + (steps / max(1, every) + len(runs)) * cost.evaluation + len(runs) * cost.begin
+        total += cost.capture * any(_masked(run) for run, _ in runs)
         weights = sum(tensor.numel() * tensor.element_size() for tensor in experiment.model().state_dict().values())
         images = sum(images.numel() for images in experiment.data.images.values())
         memory = max(memory, 6 * min(len(runs), torch.get_num_threads()) * weights + images)
     experiments = [run.experiment for run, _ in todo]
     device = experiments[0].device
     place = torch.cuda.get_device_name() if device.type == "cuda" else _count(torch.get_num_threads(), "core")
-    cost = f"about {duration(total)}" if total >= 1 else duration(total)
+    takes = f"about {duration(total)}" if total >= 1 else duration(total)
     told = {_drops(experiment) for experiment in experiments}
     drops = told.pop() if len(told) == 1 else ""
-    return f"{_networks(todo)}: {cost} on {place}, {memory / 1e9:.2f} GB besides PyTorch{drops}"
+    return f"{_networks(todo)}: {takes} on {place}, {memory / 1e9:.2f} GB besides PyTorch{drops}"
+
+
+def _masked(run: Run) -> bool:
+    return not (isinstance(run.start, Start) and isinstance(run.start.mask, Whole))
 
 
 def _networks(todo: Sequence[tuple[Run, int]]) -> str:
@@ -68,8 +87,8 @@ def _kind(experiment: Experiment) -> tuple[object, ...]:
     return experiment.step_digest, train.batch_size, train.augment, experiment.data.digest
 
 
-def _measure(experiment: Experiment, networks: int, steps: int) -> tuple[float, float]:
-    """Seconds of a network's step and of a network's evaluation, with as many at once as there will be.
+def _measure(experiment: Experiment, networks: int, steps: int) -> _Cost:
+    """What a network costs with as many at once as there will be.
 
     Once for a network, a batch size and a data set; on so many steps, at most a twentieth of those to do.
     """
@@ -79,28 +98,29 @@ def _measure(experiment: Experiment, networks: int, steps: int) -> tuple[float, 
     return _MEASURED[key]
 
 
-def _measured(experiment: Experiment, networks: int, most: int) -> tuple[float, float]:
+def _measured(experiment: Experiment, networks: int, most: int) -> _Cost:
     cores = torch.get_num_threads()
     engine = experiment.engine(experiment.on_device.barely_evaluated(), lr_drops=(), lr_warmup="0it")
     few, state = at_once(engine, networks, cores), canonical(experiment.initial(0, "init"), {})
 
-    def seconds(steps: int) -> float:
-        trials = []
+    def seconds(steps: int) -> tuple[float, float]:
+        """To begin, and to train."""
+        trials, began = [], time.monotonic()
         for n in range(few):
             engine.put(n, state, 0, 0)
             trials.append(Training(engine, n, 0, Record(0, steps, evaluation_points(0, steps, steps)), steps))
-        began = time.monotonic()
+        placed = time.monotonic()
         train(engine, trials)
-        took = time.monotonic() - began
+        ended = time.monotonic()
         for n in range(few):
             engine.free(n)
-        return took
+        return placed - began, ended - placed
 
-    seconds(2)  # first-touch costs
-    brief = seconds(4)
+    first = seconds(2)[1]  # captures the step
+    begin, brief = seconds(4)
     long = next(steps for limit, steps in ((0.6, 404), (1.5, 44), (math.inf, 8)) if brief < limit)
     long = min(long, max(8, most // 20))
-    step = max(0.0, seconds(long) - brief) / (long - 4) / few
+    step = max(0.0, seconds(long)[1] - brief) / (long - 4) / few
     whole = experiment.engine()
     whole.put(0, state, 0, 0)
     torch.set_num_threads(kernel_threads(engine, cores))
@@ -108,9 +128,10 @@ def _measured(experiment: Experiment, networks: int, most: int) -> tuple[float, 
         began = time.monotonic()
         for split in ("validation", "test"):
             whole.evaluate(0, split)
-        return step, (time.monotonic() - began) / few
+        evaluation = (time.monotonic() - began) / few
     finally:
         torch.set_num_threads(cores)
+    return _Cost(step, evaluation, begin / few, max(0.0, first - brief))
 
 
 def _count(number: int, noun: str) -> str:
