@@ -3,6 +3,9 @@
 Whoever changes what a network, an augmentation, an optimiser, a score, an allocation, a control or a method does, so
 that the same spec gives other numbers, raises its number here (and writes the goldens anew): old runs then do not pass
 for new ones. A name that is not listed has revision 1, which is not written down.
+
+Keys are (kind, name): "model", "init", "augmentation", "optimizer", "score" (of pruning), "control", or "method"
+(with what it drops and grows by).
 """
 
 REVISIONS: dict[tuple[str, str], int] = {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from labkit.ground.randomness import ambient, derive
 from labkit.runs.experiment import Experiment, State
 from labkit.runs.mask_sources import Allocated, EndMask, Pruned, Whole
 from labkit.runs.revisions import named
@@ -67,7 +68,8 @@ class Controlled:
     def make(self, run: Run, reader: Reader) -> tuple[State, Masks]:
         """The tensors and the masks."""
         given = self.mask.make(run, reader)
-        found = self.control(run.experiment, dict(given), run.seed, self.copy, self.level)
+        with ambient(derive(run.seed, "control", self.level, self.copy)):  # for one that draws from no generator
+            found = self.control(run.experiment, dict(given), run.seed, self.copy, self.level)
         _check_control(self.name, found, given)
         return found
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import labkit as lk
+from labkit.sparsity import flops
 from labkit.sparsity.masks import counts
 from labkit.sparsity.methods import METHODS, Method
 from labkit.sparsity.topology import drop_and_grow, share_out, update
@@ -217,3 +218,10 @@ def test_masks_agree_between_processes_that_average_their_gradients(tmp_path):  
     for name in ("rigl", "set"):
         for other in found[1:]:
             assert all(torch.equal(mine, theirs) for mine, theirs in zip(found[0][name], other[name], strict=True))
+
+
+def test_a_rule_of_ones_own_says_what_a_method_costs(monkeypatch):
+    monkeypatch.setitem(flops.RULES, "half", lambda sparse, dense, every: sparse / 2)
+    assert Method("Half", "moving", flops="half", grow="random").flops == "half"
+    with pytest.raises(ValueError, match="FLOP rule 'masked' is not what such a method costs"):
+        Method("Cheap", "moving", flops="masked", grow="gradient")

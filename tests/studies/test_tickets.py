@@ -5,7 +5,8 @@ import torch
 
 import labkit as lk
 from labkit.ground import tensor_files
-from labkit.runs.store import scan
+from labkit.runs.networks import start_of
+from labkit.runs.store import Store, scan
 from labkit.runs.ticket_files import Ticket
 from labkit.sparsity import masks
 from labkit.studies import metrics
@@ -353,6 +354,11 @@ def own_control(experiment, mask, seed, copy, level):
     return lk.random_reinit(experiment, mask, seed, copy, level)
 
 
+def drawing_control(experiment, mask, seed, copy, level):
+    weights = experiment.initial(seed, "init/0")
+    return {name: torch.randn_like(one) if name in mask else one for name, one in weights.items()}, mask
+
+
 def careless_control(experiment, mask, seed, copy, level):
     return experiment.initial(seed, "init/0"), {name: one.float() for name, one in mask.items()}
 
@@ -360,6 +366,9 @@ def careless_control(experiment, mask, seed, copy, level):
 def test_own_control(trunk):
     control = lk.branch(trunk, own_control, levels=[1])
     assert control.branch.startswith("own_control ") and control.levels == [1]
+    drawn = [start_of(lk.branch(trunk, drawing_control, levels=[1]).runs[1].members[0].run, Store(trunk.root))[0]
+             for _ in range(2)]  # fmt: skip
+    assert torch.equal(drawn[0]["fc1.weight"], drawn[1]["fc1.weight"]), "what it draws is of the seed"
     with pytest.raises(ValueError, match="a function or a class that a module file holds"):
         lk.branch(trunk, lambda *a: None, levels=[1])
     with pytest.raises(ValueError, match=r"control 'careless_control .*: the mask of fc1.weight must be bool"):
