@@ -11,7 +11,7 @@ import torch
 
 import labkit as lk
 from labkit.ground import tensor_files
-from labkit.runs.files import FINISHED
+from labkit.runs.files import CHECKPOINT, FINISHED
 from labkit.runs.folder import RunFolder
 from labkit.runs.store import Store, runs_folder, scan
 from labkit.sparsity.packing import pack_network, unpack_network
@@ -66,16 +66,20 @@ def test_a_finished_run_is_one_file_and_says_what_it_is(root):
     assert set(about["sources"]) == {f"{source.hash}@{moment}" for source, moment in run.needs}
 
 
-@pytest.mark.parametrize("name", [FINISHED, "at-0.safetensors"])
+@pytest.mark.parametrize("name", [FINISHED, "at-0.safetensors", CHECKPOINT])
 def test_of_a_hundred_flipped_bits_none_is_believed(root, name):
     run = ticket(root, level=0)
     folder = RunFolder(run, root)
     path = folder.path / name
+    if name == CHECKPOINT:
+        folder.write_checkpoint(folder.read(), {"sources": {}})
     whole, rng = path.read_bytes(), random.Random(0)
 
     def read():
         if name == FINISHED:
             return None if folder.about() is None else folder.read()
+        if name == CHECKPOINT:
+            return None if (found := folder.checkpoint()) is None else found[0]
         return folder.snapshot(0)
 
     expected, seen = read(), 0
