@@ -33,5 +33,5 @@ def lacking(
               and not folder.has_snapshot(int(moment))]  # fmt: skip
     if END in moments and not about["weights"] and diverged is None:
         needed.append(ended)
-    needed += [point for point in points if point not in set(about["points"]) and point <= ended]
+    needed += [point for point in set(points) - set(about["points"]) if point <= ended]
     return False, max(map(int, needed)) if needed else None

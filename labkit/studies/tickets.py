@@ -150,7 +150,8 @@ def branch(
         raise ValueError(f"levels is {shown(levels)}: write a list, or one for each of {list(trunks)}")
     control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
     registered = [key for key, function in BRANCHES.items() if function is control]
-    name = registered[0] if registered else _own_name(control)
+    digest = "" if registered else code_digest(control)  # which refuses what has no name
+    name = registered[0] if registered else f"{control.__qualname__} {digest}"
     per_seed = whole("per_seed", per_seed, 1, MOST_PER_SEED)
     members = {}
     for key, one in trunks.items():
@@ -168,11 +169,6 @@ def branch(
         for key, one in trunks.items()
     }
     return found if isinstance(trunk, Mapping) else found[None]
-
-
-def _own_name(control: Control) -> str:
-    """Of a user's control: what it is called and does."""
-    return f"{getattr(control, '__qualname__', type(control).__name__)} {code_digest(control)}"
 
 
 def _levels(trunk: Runs, levels: object) -> list[int]:
