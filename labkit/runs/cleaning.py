@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from labkit.ground import tensor_files
 from labkit.ground.names import choose
 from labkit.ground.tensor_files import PART
-from labkit.runs.files import CHECKPOINT, FINISHED, LOCK, RUN_NAME
+from labkit.runs.files import CHECKPOINT, FINISHED, LOCK, RUN_NAME, busy
 from labkit.runs.store import old_folders
 
 
@@ -22,7 +22,7 @@ def leftovers(root: Path) -> dict[Path, str]:
         if (folder / CHECKPOINT).exists() and (folder / FINISHED).exists():
             found[folder / CHECKPOINT] = f"its run is finished ({FINISHED})"
         parts = sorted(folder.glob(f"*{PART}"))
-        if parts and not _busy(folder):
+        if parts and not busy(folder):
             found |= dict.fromkeys(parts, "was never written to its end")
     return found | dict.fromkeys(old_folders(root), "of an older version, which nothing here reads")
 
@@ -45,17 +45,6 @@ def dependants(root: Path, name: str) -> list[str]:
     return found
 
 
-def _busy(folder: Path) -> bool:
-    """Whether a process computes that run."""
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
-
-
 def clean(root: Path, names: Sequence[str] = (), *, delete: bool = False) -> dict[Path, str]:
     """Say what can go, or let it go.
 
@@ -75,7 +64,7 @@ def clean(root: Path, names: Sequence[str] = (), *, delete: bool = False) -> dic
     found = leftovers(root)
     for name in names:
         choose("run", name, known)
-        if _busy(root / name):
+        if busy(root / name):
             raise ValueError(f"run {name} cannot go: a process computes it")
         if needed := [other for other in dependants(root, name) if other not in names]:
             raise ValueError(f"run {name} cannot go: {', '.join(needed)} started from it")

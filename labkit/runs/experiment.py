@@ -2,14 +2,13 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
-import torch
 from torch import Tensor, nn
 
 from labkit import data, models
@@ -17,22 +16,20 @@ from labkit.data import DataSet
 from labkit.ground.device import device
 from labkit.ground.lists import optional
 from labkit.ground.names import choose, path, shown
-from labkit.ground.randomness import generator
 from labkit.models import inspection
 from labkit.runs import identity
+from labkit.runs.evidence import evidence
 from labkit.runs.own_code import code_digest
 from labkit.runs.trial import first_logits
-from labkit.sparsity.scores import Evidence, score
+from labkit.sparsity.scores import score
 from labkit.specs.base import digest
 from labkit.specs.sparse import SparseSpec
 from labkit.specs.tickets import TicketSpec
-from labkit.training import derivatives
 from labkit.training.engines.network import Captures
 from labkit.training.engines.stepping import Stepping
 from labkit.training.loop import evaluation_points
 from labkit.training.mask_updates import Dynamics
 
-SCORE_EXAMPLES = 256
 NO_DEFAULT = inspect.Parameter.empty
 _CAPTURES: dict[str, Captures] = {}  # of the kit's own networks, for all experiments of the process
 State = dict[str, Tensor]
@@ -99,7 +96,7 @@ class Experiment:
         if self.iterations < 1:
             raise ValueError(f"duration is {spec.train.duration!r}: that is no iteration at {examples} examples")
         if isinstance(spec, TicketSpec) and spec.prune.levels:  # what it cannot do it says now
-            score(spec.prune.score, self.evidence(weights, seed=0, level=0, examples=2))
+            score(spec.prune.score, evidence(self, weights, seed=0, level=0, examples=2))
         self.dynamics = Dynamics(spec.topology, self.clock) if isinstance(spec, SparseSpec) else None
         rewind = spec.rewind if isinstance(spec, TicketSpec) else "0it"
         self.rewind = self.clock.iterations(rewind)
@@ -152,24 +149,6 @@ class Experiment:
             self.model, data or self.on_device, replace(self.spec.train, **changes), self.device,
             dynamic=moves is not None, dense_momentum=bool(moves and moves.dense_momentum), captures=self.captures,
         )  # fmt: skip
-
-    def evidence(self, states: Mapping[str, Tensor], seed: int, level: int, examples: int = SCORE_EXAMPLES) -> Evidence:
-        """What a pruning criterion may look at: a trained network, and derivatives on 256 training examples."""
-        rng = generator(seed, "score", level)
-
-        def on_examples(derivative: Callable[..., Mapping[str, Tensor]], *, labels: bool) -> Mapping[str, Tensor]:
-            network = self.model()
-            network.load_state_dict(dict(states))
-            order = torch.randperm(self.data.size("train"), generator=generator(seed, "score examples", level))
-            batch = self.data.inputs("train", order[:examples])
-            return derivative(network, *(batch if labels else batch[:1]))
-
-        return Evidence(
-            {name: states[name] for name in self.prunable},
-            rng,
-            lambda: on_examples(derivatives.gradient, labels=True),
-            lambda: on_examples(derivatives.curvature, labels=False),
-        )
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

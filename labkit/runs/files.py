@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from labkit.ground import tensor_files
+from labkit.runs.identity import difference
 from labkit.runs.run import Run
 
 RUN_NAME = "[0-9a-f]{16}"  # a regular expression
@@ -64,6 +65,20 @@ class RunFiles:
         if (kind, version, about.get("run")) != (KIND, str(VERSION), self.hash):
             raise ValueError(f"{self.path / name} is not of this run: it says {about.get('kind')} {about.get('run')}")
 
+    def check_behaviour(self, about: Mapping[str, Any], done: str) -> None:
+        """See that what the names of the recipe stand for is what it was when the run was computed, or begun.
+
+        Raises:
+            ValueError: if it has changed since.
+        """
+        if (changed := difference(about["behaviour"], self.run.behaviour)) is not None:
+            name, old, new = changed
+            raise ValueError(
+                f"the run folder {self.path} was {done} with {name} {old!r}, and it is {new!r} now: what a name stands "
+                "for has changed since. Its numbers are not those of this experiment. Move or delete the folder, or "
+                "set LABKIT_RUNS to another, and the run will be computed anew"
+            )
+
     def set_aside(self, name: str, error: Exception) -> None:
         """Rename a file that is not believed, with a warning."""
         path = self.path / name
@@ -104,6 +119,15 @@ class RunFiles:
     def unlock(self) -> None:
         """Give the run back."""
         self._lock.release()
+
+
+def busy(folder: Path) -> bool:
+    """Whether a process computes the run of a folder."""
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def read_header(path: Path) -> Read:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from labkit.ground import tensor_files
 from labkit.runs.files import CHECKPOINT, FINISHED, Read, RunFiles, read_header
-from labkit.runs.identity import difference
 from labkit.sparsity.masks import Masks
 from labkit.sparsity.packing import pack_masks, pack_network, unpack_masks, unpack_network
 from labkit.training.history import Record
@@ -43,15 +42,8 @@ class RunFolder(RunFiles):
         found = self.believed(FINISHED, read_header)
         if found is None:
             return None
-        about = found[1]
-        if (changed := difference(about["behaviour"], self.run.behaviour)) is not None:
-            name, old, new = changed
-            raise ValueError(
-                f"the run folder {self.path} was computed with {name} {old!r}, and it is {new!r} now: what a name "
-                "stands for has changed since. Its numbers are not those of this experiment. Move or delete the "
-                "folder, or set LABKIT_RUNS to another, and the run will be computed anew"
-            )
-        return about
+        self.check_behaviour(found[1], "computed")
+        return found[1]
 
     def read(self, *parts: str) -> dict[str, Tensor]:
         """Tensors of the finished run whose names begin so.
@@ -124,10 +116,8 @@ class RunFolder(RunFiles):
             ValueError: if it was begun by a network or a method that has changed since.
         """
         found = self.believed(CHECKPOINT, read_header if header else tensor_files.read)
-        if found is not None and (changed := difference(found[1]["behaviour"], self.run.behaviour)) is not None:
-            name, old, new = changed
-            raise ValueError(f"the run in {self.path} was begun with {name} {old!r}, and it is {new!r} now: move or "
-                             "delete the folder, or set LABKIT_RUNS to another")  # fmt: skip
+        if found is not None:
+            self.check_behaviour(found[1], "begun")
         return found
 
     def write_checkpoint(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from labkit.ground.randomness import generator
+from labkit.runs.evidence import evidence
 from labkit.runs.experiment import Experiment, State
 from labkit.runs.revisions import named
 from labkit.runs.weight_sources import END, Moment, Reader, Rootless
@@ -96,9 +97,9 @@ class EndMask:
 
 def prune(experiment: Experiment, masks: Masks, state: State, seed: int, level: int) -> Masks:
     """The mask of a network at a level, from its last mask and its trained weights, by the rates of the spec."""
-    spec, at, evidence = experiment.spec.prune, experiment.rates, experiment.evidence(state, seed, level)
+    spec, at, found = experiment.spec.prune, experiment.rates, evidence(experiment, state, seed, level)
     pool = [name for name in experiment.prunable if at[name] > 0]
-    scores = score(spec.score, replace(evidence, weights={name: evidence.weights[name] for name in pool}))
+    scores = score(spec.score, replace(found, weights={name: found.weights[name] for name in pool}))
     if spec.scope == "layer":
         return prune_layers(masks, scores, keep_counts({name: experiment.sizes[name] for name in pool}, at, level))
     return prune_global(masks, scores, surviving(sum(experiment.sizes[name] for name in pool), spec.rate, level))

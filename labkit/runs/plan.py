@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from labkit.runs.missing import ends, lacking
 from labkit.runs.networks import Labelled
@@ -59,12 +60,17 @@ class Plan:
         self.planned: dict[str, Planned] = {}
         self.diverged: dict[str, int] = {}  # finished runs, and where
         self._asked: dict[str, set[Moment]] = {}
+        self._abouts: dict[str, dict[str, Any] | None] = {}  # of runs that are asked for now
         self._points: dict[str, set[int]] = {}
         for member in wanted:
             self._points.setdefault(member.run.hash, set()).update(member.run.experiment.points(member.run.first))
         for member in wanted:
             self._ask(member.run, moment)
-        self._link(self.planned)
+        self._settle(self.planned)
+
+    def _settle(self, names: Iterable[str]) -> None:
+        self._abouts.clear()  # what is there may change from now on
+        self._link(names)
         self._block()
 
     def _link(self, names: Iterable[str]) -> None:
@@ -82,8 +88,9 @@ class Plan:
         return self._points.get(run.hash) or set(run.experiment.points(run.first))
 
     def lacking(self, run: Run, moments: Collection[Moment]) -> tuple[bool, int | None]:
-        """See `labkit.runs.missing.lacking`."""
-        return lacking(run, self.store, moments, self._points.get(run.hash, ()))
+        """What of a run is missing now (see `labkit.runs.missing.lacking`)."""
+        folder = self.store.folder(run)
+        return lacking(folder, folder.about(), moments, self._points.get(run.hash, ()))
 
     def plan_gone(self, planned: Planned) -> list[Planned]:
         """Plan what a run starts from anew, where it is not there any more: another process let it go.
@@ -100,8 +107,7 @@ class Plan:
         for run, at in gone:
             self._ask(run, at)
         new = [name for name in self.planned if name not in before]
-        self._link([*new, planned.run.hash])
-        self._block()
+        self._settle([*new, planned.run.hash])
         return [self.planned[name] for name in new]
 
     def _done(self, name: str) -> bool:
@@ -123,9 +129,11 @@ class Plan:
         if moment in asked:
             return
         asked.add(moment)
-        train, replayed = self.lacking(run, asked)
-        if not train:
-            self._check_finished(run)
+        folder = self.store.folder(run)
+        if run.hash not in self._abouts:
+            self._abouts[run.hash] = folder.about()
+            self._check_finished(run, self._abouts[run.hash])
+        train, replayed = lacking(folder, self._abouts[run.hash], asked, self._points.get(run.hash, ()))
         if not train and replayed is None:
             return
         if run.hash in self.planned:
@@ -135,9 +143,8 @@ class Plan:
         for source, at in run.needs:
             self._ask(source, at)
 
-    def _check_finished(self, run: Run) -> None:
+    def _check_finished(self, run: Run, about: Mapping[str, Any] | None) -> None:
         """See that what a finished run started from is what is there now; note where it diverged."""
-        about = self.store.folder(run).about()
         if about is None:
             return
         if about["result"]["diverged_at"] is not None:

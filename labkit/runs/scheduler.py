@@ -59,9 +59,8 @@ def _carry_out(plan: Plan, title: str) -> None:
         if found := plan.store.folder(planned.run).checkpoint(header=True):  # one that does not agree is said now
             plan.check_sources(planned.run, found[1]["sources"])
     with terminated_as_interrupted():
-        progress = Progress(title, 1)
+        progress = Progress(title, sum(planned.steps for planned in plan.left))
         work = Work(plan, progress)
-        progress.total = work.total
         try:
             progress.say(estimate([(planned.run, planned.steps) for planned in plan.left]))
         except KeyboardInterrupt:

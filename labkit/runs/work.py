@@ -25,7 +25,6 @@ class Work:
         self.plan, self.progress, self.cores = plan, progress, torch.get_num_threads()
         self.engines: dict[str, Stepping] = {}
         self.active: list[Planned] = []
-        self.total = sum(planned.steps for planned in plan.left)
         self._slots = 0
         self._waiting_told = False
 
@@ -75,7 +74,7 @@ class Work:
             train, planned.replayed = self.plan.lacking(planned.run, planned.moments)
             nothing = not train and planned.replayed is None  # another process has computed it meanwhile
             if not nothing:
-                self.total += sum(one.steps for one in self.plan.plan_gone(planned))
+                self.progress.total += sum(one.steps for one in self.plan.plan_gone(planned))
             if planned.waits:
                 planned.lost.clear()
                 folder.unlock()
@@ -104,11 +103,8 @@ class Work:
                 planned.task = None
                 continue
             if task.replayed is None and (lacks := self.plan.lacking(planned.run, planned.moments)[1]) is not None:
-                planned.replayed, planned.task = (
-                    lacks,
-                    None,
-                )  # a checkpoint was begun with fewer evaluations or snapshots
-                self.total += planned.steps
+                planned.replayed, planned.task = lacks, None  # its checkpoint was begun with fewer evaluations
+                self.progress.total += planned.steps
                 continue
             if task.told:
                 warnings.warn(task.told, stacklevel=6)
@@ -138,8 +134,7 @@ class Work:
     def told(self) -> None:
         """Show progress."""
         left = self.plan.left
-        self.progress.total = self.total
-        self.progress(self.total - sum(planned.steps for planned in left), self.note(left))
+        self.progress(self.progress.total - sum(planned.steps for planned in left), self.note(left))
 
     def note(self, left: Sequence[Planned]) -> str:
         """How far it is, in words: the lowest level that is being worked on."""

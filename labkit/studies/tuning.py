@@ -6,67 +6,28 @@ the trial's number, from the finished trials before it: what it proposes does no
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from filelock import FileLock
 
-from labkit.ground.lists import listed, optional
-from labkit.ground.names import choose, fraction, path, shown, whole
-from labkit.ground.randomness import derive
+from labkit.ground.lists import optional
+from labkit.ground.names import choose, path, shown, whole
 from labkit.runs.experiment import Experiment
 from labkit.runs.scheduler import checked_seeds
 from labkit.runs.store import runs_folder
 from labkit.sparsity.methods import METHODS
 from labkit.specs.base import digest, nested, to_dict
 from labkit.specs.sparse import SparseSpec
+from labkit.studies.proposals import Space, propose, quietly
 from labkit.studies.sparse_runs import SparseRun
 from labkit.studies.sparse_training import sparse_run, train_sparse
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-RATES = (0.1, 0.6, 0.001)
-PERIODS = (50, 1000, 50)
 MOST_TRIALS = 10_000
-
-
-@dataclass(frozen=True)
-class Space:
-    """What is tuned: lowest, highest and step of the drop fraction and of the iterations between updates.
-
-    The defaults are those of Sundar & Dwaraknath 2021, section 5.3, with the fraction in steps of a thousandth.
-
-    Raises:
-        ValueError: for a range that is empty, or periods that are not whole.
-
-    >>> Space(every=(10, 50, 10)).distributions()["every"]
-    IntDistribution(high=50, log=False, low=10, step=10)
-    """
-
-    rate: tuple[float, float, float] = RATES
-    every: tuple[int, int, int] = PERIODS
-
-    def __post_init__(self) -> None:
-        for name, check in (("rate", fraction), ("every", partial(whole, least=1, most=10**8))):
-            given = getattr(self, name)
-            found = listed(name, given, of=check, like="(0.1, 0.6, 0.001)" if name == "rate" else "(50, 1000, 50)")
-            if len(found) != 3 or found[0] > found[1]:
-                raise ValueError(f"{name} is {shown(given)}: write lowest, highest, step, all positive")
-            object.__setattr__(self, name, tuple(found))
-
-    def distributions(self) -> "dict[str, BaseDistribution]":
-        """As Optuna has them."""
-        from optuna.distributions import FloatDistribution, IntDistribution
-
-        (low, high, step), (short, long, stride) = self.rate, self.every
-        return {
-            "rate": FloatDistribution(low, high, step=step),
-            "every": IntDistribution(short, long, step=stride),
-        }
 
 
 @dataclass(frozen=True)
@@ -117,30 +78,6 @@ class Tuning:
         )
 
 
-def propose(done: "Iterable[FrozenTrial]", space: Space, seed: int = 0) -> dict[str, Any]:
-    """What TPE tries next (Bergstra et al. 2011, as Optuna has it): a function of the finished trials and the seed.
-
-    Args:
-        done: finished trials, in order; the first ten proposals are drawn at random.
-        space: where to look.
-        seed: of the sampler, from which each trial derives its own.
-
-    Returns:
-        rate and every.
-
-    >>> propose([], Space()) == propose([], Space()) != propose([], Space(), seed=1)
-    True
-    """
-    import optuna
-
-    done = list(done)
-    sampler = optuna.samplers.TPESampler(seed=derive(seed, "tuning", len(done)) % 2**32)
-    study = _quietly(optuna.create_study, direction="maximize", sampler=sampler)
-    study.add_trials(done)
-    found = dict(study.ask(space.distributions()).params)
-    return {"rate": round(found["rate"], 6), "every": int(found["every"])}
-
-
 def tune(
     spec: SparseSpec, seeds: Iterable[int], *, trials: int = 15, space: Space | None = None, seed: int = 0,
     root: Path | None = None,
@@ -174,7 +111,7 @@ def tune(
     folder = (root or runs_folder()) / "tuning" / _name(spec, seeds, space, seed)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        study = _quietly(optuna.create_study, storage=f"sqlite:///{(folder / 'study.db').absolute()}",
+        study = quietly(optuna.create_study, storage=f"sqlite:///{(folder / 'study.db').absolute()}",
                          study_name="tuning", direction="maximize", load_if_exists=True)  # fmt: skip
         while len(done := study.get_trials(deepcopy=False)) < trials:
             found = propose(done, space, seed)
@@ -203,15 +140,3 @@ def _name(spec: SparseSpec, seeds: list[int], space: Space, seed: int) -> str:
     return digest(
         {"runs": runs, "space": {"rate": space.rate, "every": space.every}, "seed": seed, "spec": to_dict(plain)}
     )
-
-
-def _quietly(function: Any, **arguments: Any) -> Any:
-    """Without Optuna's line about each study it makes."""
-    import optuna
-
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return function(**arguments)
-    finally:
-        optuna.logging.set_verbosity(level)

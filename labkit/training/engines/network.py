@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from labkit.ground.device import CPU, precision
-from labkit.ground.names import choose
 from labkit.ground.randomness import AMBIENT
-from labkit.models import capturable, prunable
+from labkit.models import capturable
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
 from labkit.specs.networks import TrainSpec
 from labkit.training.engines.captured import Graph, StepFunction, capture
 from labkit.training.engines.door import canonical
 from labkit.training.engines.kernels import accelerate
+from labkit.training.engines.plain import PlainStep, check_fits
 from labkit.training.optimizers import optimizer
 
 Captures = dict[Any, tuple[StepFunction | None, str]]
@@ -45,10 +45,9 @@ class Network:
         captures: Captures | None = None,
     ):  # fmt: skip
         self.spec, self.device, self.dynamic, self.dense_momentum = spec, device, dynamic, dense_momentum
-        self.update, slots = optimizer(spec)
         self.model = accelerate(model)
         self.parameters = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-        self._fits(state, masks)
+        check_fits(model, self.parameters, state, masks)
         self.state: Tree = {name: self._place(state[name]) for name in model.state_dict()}
         model.load_state_dict(self.state, assign=True)
         self.slots: dict[str, Tree] = {
@@ -56,11 +55,10 @@ class Network:
                 name: torch.zeros((), device=device) if slot == "step" else torch.zeros_like(self.state[name])
                 for name in self.parameters
             }
-            for slot in slots
+            for slot in optimizer(spec)[1]
         }
-        decayed = set(prunable(model)) if spec.weight_decay else set()  # never a bias or a norm
-        self._groups = [(spec.weight_decay, [n for n in self.parameters if n in decayed]),
-                        (0.0, [n for n in self.parameters if n not in decayed])]  # fmt: skip
+        self._plain = PlainStep(self.model, self.parameters, spec, list(self.state),
+                                {slot: list(tree) for slot, tree in self.slots.items()}, dense_momentum)  # fmt: skip
         self._lr, self._lr_now = torch.zeros((), device=device), 0.0
         self._floats: Tree = {}
         self._captured: StepFunction | None = None
@@ -86,6 +84,7 @@ class Network:
                 self._floats[name].copy_(mask)  # in place: the captured step goes on with them
         else:
             self._floats, self._prepared, self._graph = floats, False, None
+            self._plain.masked = list(floats)
         self._arguments = [t for tree in (self.state, self._floats, *self.slots.values()) for t in tree.values()]
         self._arguments.append(self._lr)
 
@@ -125,7 +124,7 @@ class Network:
         self.prepare(inputs, labels)
         with torch.no_grad(), precision(self.spec.precision, self.device):
             if self._captured is None:
-                return self._plain(*self._arguments, inputs, labels)
+                return self._plain.step(*self._arguments, inputs, labels)
             if self.device.type == "cuda":
                 if self._graph is None:
                     self._graph = Graph(self._captured, self._arguments, (inputs, labels))
@@ -145,9 +144,9 @@ class Network:
             return
         given = [*self._arguments, inputs, labels]
         with precision(self.spec.precision, self.device):
-            self._captured, self.refused = self._capture(self._plain, given)
+            self._captured, self.refused = self._capture(self._plain.step, given)
             if self.dynamic:
-                self._captured_gradients, _ = self._capture(self._gradients, given)
+                self._captured_gradients, _ = self._capture(self._plain.gradients, given)
 
     def _capture(self, step: StepFunction, given: Sequence[Tensor]) -> tuple[StepFunction | None, str]:
         shapes = tuple((tuple(tensor.shape), tensor.stride(), tensor.dtype) for tensor in given)
@@ -165,7 +164,7 @@ class Network:
         self.prepare(inputs, labels)
         arguments = [*self._arguments, inputs, labels]
         with torch.no_grad(), precision(self.spec.precision, self.device):
-            found = (self._captured_gradients or self._gradients)(*arguments)
+            found = (self._captured_gradients or self._plain.gradients)(*arguments)
         return found[0], dict(zip(self.parameters, found[1:], strict=True))
 
     @property
@@ -177,45 +176,6 @@ class Network:
         if tensor.ndim == 4:  # of a convolution
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         return tensor.to(self.device, copy=True)
-
-    def _plain(self, *flat: Tensor) -> Tensor:
-        """The step as it is written down, on state, masks and optimiser state, learning rate, inputs and labels."""
-        states, floats, slots, lr = self._unflat(flat[:-2])
-        result, *slopes = self._gradients(*flat)
-        slope = dict(zip(self.parameters, slopes, strict=True))
-        with torch.no_grad():
-            if not self.dense_momentum:
-                mask_sets.multiply([slope[name] for name in floats], list(floats.values()))
-            for decay, names in self._groups:
-                if names:
-                    mine = {slot: [tree[name] for name in names] for slot, tree in slots.items()}
-                    self.update([states[n] for n in names], [slope[n] for n in names], mine, lr, decay, self.spec)
-            if self.dense_momentum:
-                mask_sets.multiply([states[name] for name in floats], list(floats.values()))
-        return result
-
-    def _unflat(self, flat: Sequence[Tensor]) -> tuple[Tree, Tree, dict[str, Tree], Tensor]:
-        left = iter(flat)
-        states = {name: next(left) for name in self.state}
-        floats = {name: next(left) for name in self._floats}
-        slots = {slot: {name: next(left) for name in tree} for slot, tree in self.slots.items()}
-        return states, floats, slots, next(left)
-
-    def _gradients(self, *flat: Tensor) -> tuple[Tensor, ...]:
-        """The two numbers of `step`, then the gradient of every parameter, zero for those that the loss leaves out."""
-        *tensors, inputs, labels = flat
-        states = self._unflat(tensors)[0]
-        weights = {name: states[name].detach().requires_grad_() for name in self.parameters}
-        named = {**states, **weights}
-        with torch.enable_grad():
-            logits = torch.func.functional_call(self.model, named, (inputs,))
-            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.spec.label_smoothing)
-            slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-        with torch.no_grad():
-            for name, state in states.items():
-                if name not in weights and named[name] is not state:  # bound anew, not changed in place
-                    state.copy_(named[name])
-            return torch.stack([loss.detach(), (logits.argmax(1) == labels).sum().to(loss.dtype)]), *slopes
 
     def tensors(self) -> Tree:
         """Everything that changes in training, canonical (see `door`). Live, not copies."""
@@ -232,20 +192,3 @@ class Network:
                 else:
                     live.zero_()
         self.set_masks(masks)
-
-    def _fits(self, state: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        expected = self.model.state_dict()
-        places = [tensor.data_ptr() for tensor in expected.values() if tensor.numel()]
-        if len(set(places)) < len(places):
-            raise ValueError("the network ties parameters (two names, one tensor), which the kit cannot keep tied")
-        if set(expected) != set(state):
-            raise ValueError(f"the state holds {sorted(state)}; the network has {sorted(expected)}")
-        for name, tensor in state.items():
-            if tensor.shape != expected[name].shape:
-                raise ValueError(
-                    f"{name} has shape {tuple(tensor.shape)}; the network's is {tuple(expected[name].shape)}"
-                )
-        for name, mask in masks.items():
-            choose("masked parameter", name, self.parameters)
-            if mask.shape != state[name].shape or mask.dtype != torch.bool:
-                raise ValueError(f"mask of {name} must be bool of shape {tuple(state[name].shape)}")
