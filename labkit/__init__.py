@@ -10,9 +10,11 @@ from labkit.specs.networks import DataSpec, TrainSpec
 from labkit.specs.sparse import SparseSpec, TopologySpec
 from labkit.specs.tickets import PruneSpec, TicketSpec
 from labkit.studies.budgets import longer, small_dense
+from labkit.studies.controls import branch, random_reinit, random_sparse, random_ticket
 from labkit.studies.sparse_runs import SparseRun
 from labkit.studies.sparse_training import train, train_sparse
-from labkit.studies.tickets import branch, find_tickets, random_reinit, random_sparse
+from labkit.studies.tickets import find_tickets
+from labkit.studies.transfer import transfer
 
 __all__ = [
     "DataSpec",
@@ -30,8 +32,10 @@ __all__ = [
     "longer",
     "random_reinit",
     "random_sparse",
+    "random_ticket",
     "settings",
     "small_dense",
     "train",
     "train_sparse",
+    "transfer",
 ]

@@ -11,7 +11,9 @@ import plotly.io as pio
 # Okabe & Ito's colours, told apart by colour-blind readers, ordered by contrast on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 PUBLISHED = {"color": "#8c8c8c", "dash": "dash", "width": 1.5}
-NAMES = {"ticket": "winning ticket", "random_reinit": "random reinit", "random_sparse": "random sparse"}
+NAMES = {"ticket": "winning ticket", "carried": "carried ticket", "init_only": "mask found here, weights carried",
+         "random_reinit": "random reinit", "random_sparse": "random sparse",
+         "random_ticket": "random ticket"}  # fmt: skip
 MAX_POINTS = 60
 TITLE_LENGTH, CAPTION_LENGTH = 115, 150  # characters that a line of 1000 pixels holds
 TOP = 95  # pixels above the panels, for a title and a caption of one line each

@@ -12,7 +12,7 @@ from labkit.ground.randomness import generator
 from labkit.runs.evidence import evidence
 from labkit.runs.experiment import Experiment, State
 from labkit.runs.revisions import named
-from labkit.runs.weight_sources import END, Moment, Reader, Rootless
+from labkit.runs.weight_sources import END, Given, Moment, Reader, Rootless
 from labkit.sparsity import allocation
 from labkit.sparsity.masks import Masks
 from labkit.sparsity.pruning import keep_counts, prune_global, prune_layers, surviving
@@ -93,6 +93,33 @@ class EndMask:
     def needs(self) -> Iterator[tuple[Run, Moment]]:
         """Runs, and what of them."""
         yield self.run, END
+
+
+@dataclass(frozen=True)
+class Headless:
+    """The mask that somebody else's network brings, with the head of this one whole.
+
+    Attributes:
+        mask: where it comes from.
+        head: names of what is whole.
+    """
+
+    mask: Whole | Pruned | EndMask | Given
+    head: tuple[str, ...]
+
+    def plain(self, run: Run) -> Any:
+        """As plain values."""
+        return {"carried": self.mask.plain(run), "head": list(self.head)}
+
+    def make(self, run: Run, reader: Reader) -> Masks:
+        """The masks."""
+        shapes = run.experiment.shapes
+        return {name: torch.ones(shapes[name], dtype=torch.bool) if name in self.head else mask
+                for name, mask in self.mask.make(run, reader).items()}  # fmt: skip
+
+    def needs(self) -> Iterator[tuple[Run, Moment]]:
+        """Runs, and what of them."""
+        yield from self.mask.needs()
 
 
 def prune(experiment: Experiment, masks: Masks, state: State, seed: int, level: int) -> Masks:

@@ -1,7 +1,8 @@
 """What a run starts from: weights and a mask, each from a place of its own, or both from a control.
 
-Weights are `Drawn`, those of another run `At` a step, or `Given` (a ticket's). A mask is `Whole`, drawn by an
-allocation (`Allocated`), `Pruned` from another run's trained weights, the `EndMask` of another run, or `Given`.
+Weights are `Drawn`, those of another run `At` a step, or `Given` (a ticket's); `Carried`, they meet a head that is
+drawn. A mask is `Whole`, drawn by an allocation (`Allocated`), `Pruned` from another run's trained weights, the
+`EndMask` of another run, or `Given`; `Headless`, it meets a head that is whole.
 `Controlled` stands for both: a control makes them from a mask.
 """
 
@@ -16,16 +17,16 @@ from torch import Tensor
 
 from labkit.ground.randomness import ambient, derive
 from labkit.runs.experiment import Experiment, State
-from labkit.runs.mask_sources import Allocated, EndMask, Pruned, Whole
+from labkit.runs.mask_sources import Allocated, EndMask, Headless, Pruned, Whole
 from labkit.runs.revisions import named
-from labkit.runs.weight_sources import At, Drawn, Given, Moment, Reader
+from labkit.runs.weight_sources import At, Carried, Drawn, Given, Moment, Reader
 from labkit.sparsity.masks import Masks
 
 if TYPE_CHECKING:
     from labkit.runs.run import Run
 
-Weights = Drawn | At | Given
-Mask = Whole | Allocated | Pruned | EndMask | Given
+Weights = Drawn | At | Given | Carried
+Mask = Whole | Allocated | Pruned | EndMask | Given | Headless
 Control = Callable[[Experiment, Masks, int, int, int], tuple[State, Masks]]  # ..., mask, seed, copy, level
 
 

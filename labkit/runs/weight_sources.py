@@ -93,3 +93,34 @@ class Given(Rootless):
     def make(self, run: Run, reader: Reader) -> dict[str, Tensor]:
         """The tensors."""
         return {name: tensor.clone() for name, tensor in self.tensors.items()}
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Weights that somebody else's network brings for all but the head, which is drawn from the run's seed.
+
+    Attributes:
+        body: where they come from.
+        head: names of what is drawn.
+    """
+
+    body: At | Given
+    head: tuple[str, ...]
+
+    def plain(self, run: Run) -> Any:
+        """As plain values."""
+        return {
+            "carried": self.body.plain(run),
+            "head": list(self.head),
+            "init": named("init", run.experiment.spec.init),
+        }
+
+    def make(self, run: Run, reader: Reader) -> State:
+        """The tensors."""
+        body = self.body.make(run, reader)
+        drawn = run.experiment.initial(run.seed, "head")
+        return {name: tensor if name in self.head else body[name] for name, tensor in drawn.items()}
+
+    def needs(self) -> Iterator[tuple[Run, Moment]]:
+        """Runs, and what of them."""
+        yield from self.body.needs()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from labkit import __version__
-from labkit.ground.names import choose
+from labkit.ground.lists import listed
+from labkit.ground.names import choose, whole
 from labkit.runs.experiment import Experiment
 from labkit.runs.networks import Labelled, Networks, start_of
 from labkit.runs.run import Run
@@ -76,6 +77,20 @@ class Runs:
             for level, networks in self.runs.items()
         ]  # fmt: skip
         return f"<b>{self.branch}</b>" + pd.DataFrame(rows).to_html(index=False, float_format="{:.2f}".format, border=0)
+
+
+def chosen(runs: Runs, levels: object, default: list[int]) -> list[int]:
+    """Levels of some tickets, checked.
+
+    Raises:
+        ValueError: for a level that they do not have, one twice, or none.
+    """
+    wanted = default if levels is None else listed("levels", levels, of=whole, like=str(default))
+    for level in wanted:
+        choose("level", str(level), map(str, runs.levels))
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise ValueError(f"levels is {wanted}: give at least one of the tickets' levels, each once, {runs.levels}")
+    return wanted
 
 
 def by_level(members: Iterable[Labelled], blocked: Mapping[str, str], root: Path | None) -> dict[int, Networks]:

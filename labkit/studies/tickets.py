@@ -1,29 +1,21 @@
-"""Winning tickets: iterative magnitude pruning with rewinding, and the controls that branch off it."""
+"""Winning tickets: iterative magnitude pruning with rewinding."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
-from labkit.ground.lists import listed
-from labkit.ground.names import choose, shown, whole
-from labkit.ground.randomness import generator
-from labkit.runs.experiment import Experiment, State
+from labkit.ground.names import choose
+from labkit.runs.experiment import Experiment
 from labkit.runs.mask_sources import Pruned, Whole
 from labkit.runs.networks import Labelled
-from labkit.runs.own_code import code_digest
 from labkit.runs.run import Run
 from labkit.runs.scheduler import checked_seeds, compute
-from labkit.runs.starts import Control, Controlled, Start
+from labkit.runs.starts import Start
 from labkit.runs.weight_sources import DONE, END, At, Drawn, Moment
-from labkit.sparsity import masks as mask_sets
-from labkit.sparsity.masks import Masks
 from labkit.specs.base import by_key, nested
 from labkit.specs.tickets import TICKET, TicketSpec
 from labkit.studies.branches import Runs, by_level
 
-MOST_PER_SEED = 1000
-TITLES = {TICKET: "tickets", "random_reinit": "random reinits", "random_sparse": "random sparse networks"}
 K = TypeVar("K")
 
 
@@ -86,7 +78,7 @@ def _search(spec: object, root: Path | None) -> Experiment:
 def _found(searches: Mapping[K, Experiment], seeds: list[int], moment: Moment, root: Path | None) -> dict[K, Runs]:
     runs = {key: ticket_runs(experiment, seeds) for key, experiment in searches.items()}
     members = {key: [Labelled(run, TICKET, level) for (_, level), run in found.items()] for key, found in runs.items()}
-    blocked = compute([member for found in members.values() for member in found], TITLES[TICKET], root, moment=moment)
+    blocked = compute([member for found in members.values() for member in found], "tickets", root, moment=moment)
     return {
         key: Runs(TICKET, by_level(members[key], blocked, root), experiment, runs[key], root)
         for key, experiment in searches.items()
@@ -105,83 +97,3 @@ def ticket_runs(experiment: Experiment, seeds: Iterable[int]) -> dict[tuple[int,
             start = Start(At(dense, experiment.rewind), Pruned(parent, level))
             found[seed, level] = Run(experiment, seed, start, first=experiment.rewind)
     return found
-
-
-def random_reinit(experiment: Experiment, mask: Masks, seed: int, copy: int, level: int) -> tuple[State, Masks]:
-    """The ticket's mask with a new initialisation, another at each level (LTH Figures 3 to 5, "random reinit")."""
-    return experiment.initial(seed, f"reinit/{level}/{copy}"), mask
-
-
-def random_sparse(experiment: Experiment, mask: Masks, seed: int, copy: int, level: int) -> tuple[State, Masks]:
-    """As many weights in each layer, drawn at random, and a new initialisation; others at each level (LTH Figure 1)."""
-    drawn = mask_sets.shuffle(mask, generator(seed, "sparse", level, copy))
-    return experiment.initial(seed, f"sparse/{level}/{copy}"), drawn
-
-
-BRANCHES: dict[str, Control] = {"random_reinit": random_reinit, "random_sparse": random_sparse}
-
-
-@overload
-def branch(trunk: Runs, kind: str | Control, *, per_seed: int = 1, levels: Iterable[int] | None = None) -> Runs: ...
-@overload
-def branch(
-    trunk: Mapping[K, Runs], kind: str | Control, *, per_seed: int = 1,
-    levels: Iterable[int] | Mapping[K, Iterable[int]] | None = None,
-) -> dict[K, Runs]: ...  # fmt: skip
-def branch(
-    trunk: Runs | Mapping[K, Runs], kind: str | Control, *, per_seed: int = 1, levels: Any = None
-) -> Runs | dict[K, Runs]:
-    """Train a control beside the tickets: same data order, same length, other weights or masks.
-
-    Args:
-        trunk: what `find_tickets` gave; of a mapping too.
-        kind: a name of `BRANCHES`, or a function like those.
-        per_seed: networks for each ticket.
-        levels: at which levels of pruning; default all from 1. Of a mapping: for all, or by key.
-
-    Raises:
-        ValueError: for an unknown kind or level, or no level.
-    """
-    trunks: dict[Any, Runs] = dict(trunk) if isinstance(trunk, Mapping) else {None: trunk}
-    if not trunks or not all(isinstance(one, Runs) for one in trunks.values()):
-        raise ValueError(f"trunk is {shown(trunk)}: it must be what find_tickets gave")
-    one_each = isinstance(levels, Mapping)
-    if one_each and set(levels) != set(trunks):
-        raise ValueError(f"levels is {shown(levels)}: write a list, or one for each of {list(trunks)}")
-    control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
-    registered = [key for key, function in BRANCHES.items() if function is control]
-    digest = "" if registered else code_digest(control)  # which refuses what has no name
-    name = registered[0] if registered else f"{control.__qualname__} {digest}"
-    per_seed = whole("per_seed", per_seed, 1, MOST_PER_SEED)
-    members = {}
-    for key, one in trunks.items():
-        wanted = _levels(one, levels[key] if one_each else levels)
-        members[key] = [
-            Labelled(_controlled(one.tickets[seed, level], name, control, level, copy), name, level, copy)
-            for level in wanted
-            for seed in one.runs[level].seeds
-            for copy in range(per_seed)
-        ]
-    root = next(iter(trunks.values())).root
-    blocked = compute([m for found in members.values() for m in found], TITLES.get(name, name), root)
-    found = {
-        key: Runs(name, by_level(members[key], blocked, root), one.experiment, one.tickets, root)
-        for key, one in trunks.items()
-    }
-    return found if isinstance(trunk, Mapping) else found[None]
-
-
-def _levels(trunk: Runs, levels: object) -> list[int]:
-    """At which a control is trained."""
-    above = [level for level in trunk.levels if level]
-    wanted = above if levels is None else listed("levels", levels, of=whole, like=str(above))
-    for level in wanted:
-        choose("level", str(level), map(str, trunk.levels))
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise ValueError(f"levels is {wanted}: give at least one of the tickets' levels, each once, {trunk.levels}")
-    return wanted
-
-
-def _controlled(ticket: Run, name: str, control: Control, level: int, copy: int) -> Run:
-    assert isinstance(ticket.start, Start)
-    return replace(ticket, start=Controlled(name, control, level, copy, ticket.start.mask))

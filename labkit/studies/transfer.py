@@ -1,0 +1,165 @@
+"""Ticket transfer: tickets that were found on one task are trained on another (Morcos et al. 2019).
+
+A task is data, a head for its classes, and a way to train. What is carried is the body: all parameters but those of the
+last layer, and that too where both tasks have as many classes.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, overload
+
+from labkit.ground.names import choose, shown, switch
+from labkit.runs.experiment import Experiment
+from labkit.runs.mask_sources import Headless, Pruned, Whole
+from labkit.runs.networks import Labelled
+from labkit.runs.run import Run
+from labkit.runs.scheduler import compute
+from labkit.runs.starts import Mask, Start
+from labkit.runs.weight_sources import At, Carried
+from labkit.specs.base import nested
+from labkit.specs.tickets import TICKET, TicketSpec
+from labkit.studies.branches import Runs, by_level, chosen
+
+CARRIED, INIT_ONLY = "carried", "init_only"
+HEADS = ("same", "fresh")
+TITLES = {CARRIED: "carried tickets", INIT_ONLY: "tickets from carried weights"}
+K = TypeVar("K")
+
+
+@overload
+def transfer(
+    tickets: Runs, to: TicketSpec, *, levels: Iterable[int] | None = None, head: str | None = None,
+    init_only: bool = False,
+) -> Runs: ...  # fmt: skip
+@overload
+def transfer(
+    tickets: Mapping[K, Runs], to: Mapping[K, TicketSpec], *, levels: Iterable[int] | None = None,
+    head: str | None = None, init_only: bool = False,
+) -> dict[K, Runs]: ...  # fmt: skip
+def transfer(
+    tickets: Runs | Mapping[K, Runs], to: TicketSpec | Mapping[K, TicketSpec], *, levels: Iterable[int] | None = None,
+    head: str | None = None, init_only: bool = False,
+) -> Runs | dict[K, Runs]:  # fmt: skip
+    """Train tickets of one task on another: mask and rewound weights are carried (Morcos et al. 2019, section 3).
+
+    A carried ticket trains as the other task's own tickets do: from the same step of its schedule, on the batches of
+    the same seeds. At level 0 it is the dense network from the carried weights, which tells what a ticket owes to the
+    steps before it was rewound to. `labkit.branch` trains controls beside it: "random_reinit" (the mask alone is
+    carried), "random_ticket" and "random_sparse" (neither is).
+
+    Args:
+        tickets: what `find_tickets` gave; or a mapping of several, which are computed by one plan.
+        to: the other task, pruned by the same rule; of a mapping, one for each of its keys.
+        levels: which levels to carry; default all, from 0.
+        head: "same" carries the last layer as well, "fresh" draws it anew from the run's seed and leaves it whole.
+            None: "same" where both tasks have as many classes, else "fresh".
+        init_only: carry the weights and find the masks on the other task, as the replication by Gohil et al. 2020 does
+            (`protocols`: its masks never travelled). Levels in between are trained too.
+
+    Returns:
+        The networks by level, on the other task; of a mapping, a dict with its keys.
+
+    Raises:
+        ValueError: if the two tasks' networks differ in more than the head, if they are pruned otherwise, or for a head
+            that is to be fresh and is pruned. Before any training.
+        RuntimeError: if every network that a level would start from diverged.
+    """
+    several = isinstance(tickets, Mapping)
+    sources: dict[Any, Runs] = dict(tickets) if isinstance(tickets, Mapping) else {None: tickets}
+    specs: dict[Any, Any] = dict(to) if isinstance(to, Mapping) else {None: to}
+    if not sources or set(sources) != set(specs):
+        raise ValueError(f"to is {shown(to)}: write one task for each of {list(sources)}" if several else
+                         f"to is {shown(to)}: of one set of tickets, write one TicketSpec")  # fmt: skip
+    members, found = {}, {}
+    name = INIT_ONLY if switch("init_only", init_only) else CARRIED
+    for key, source in sources.items():
+        task = _task(source, specs[key])
+        fresh = _fresh_head(source.experiment, task, head)
+        wanted = chosen(source, levels, source.levels)
+        runs = _found_there(source, task, fresh) if init_only else _carried(source, task, fresh)
+        found[key] = (task, runs)
+        members[key] = [Labelled(runs[seed, level], name, level)
+                        for level in wanted for seed in source.runs[level].seeds]  # fmt: skip
+    root = next(iter(sources.values())).root
+    blocked = compute([m for group in members.values() for m in group], TITLES[name], root)
+    done = {key: Runs(name, by_level(members[key], blocked, root), task, runs, root)
+            for key, (task, runs) in found.items()}  # fmt: skip
+    return done if several else done[None]
+
+
+def _task(source: object, spec: object) -> Experiment:
+    if not isinstance(source, Runs) or source.branch != TICKET:
+        raise ValueError(f"tickets is {shown(source)}: it must be what find_tickets gave")
+    task = Experiment(nested("to", spec, kind=TicketSpec), source.root)
+    _check_pruned_alike(source.experiment, task)
+    return task
+
+
+def _check_pruned_alike(source: Experiment, task: Experiment) -> None:
+    """See that levels mean the same in both, and that arms in one figure share what can be pruned."""
+    if source.prunable != task.prunable:
+        odd = sorted(set(source.prunable) ^ set(task.prunable)) or source.prunable
+        raise ValueError(f"the two tasks' networks differ in more than the head: {odd[0]} is pruned in only one")
+    ours, theirs = source.spec.prune, task.spec.prune
+    for what, mine, other in (
+        ("scope", ours.scope, theirs.scope),
+        ("rates by layer", source.rates, task.rates),
+        ("iterative", ours.iterative, theirs.iterative),
+    ):
+        if mine != other:
+            raise ValueError(f"the tickets were pruned with {what} {mine}, and the other task says {other}: their "
+                             "levels would not be the same")  # fmt: skip
+
+
+def _fresh_head(source: Experiment, task: Experiment, head: str | None) -> tuple[str, ...]:
+    """Names of the parameters of the head, if it is to be drawn anew; and all else must fit."""
+    module = source.output.removesuffix(".weight")
+    ours, theirs = ({name: tuple(tensor.shape) for name, tensor in one.initial(0, "head").items()}
+                    for one in (source, task))  # fmt: skip
+    names = tuple(name for name in theirs if name.rpartition(".")[0] == module)
+    differ = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    if body := [name for name in differ if name not in names]:
+        said = f"{body[0]} is {ours.get(body[0])} in the one and {theirs.get(body[0])} in the other"
+        raise ValueError(f"the two tasks' networks differ in more than the head: {said}")
+    pruned = source.rates[source.output] > 0
+    if head is None:
+        head = "fresh" if differ else "same"
+    if choose("head", head, HEADS) == "same":
+        if differ:
+            raise ValueError(f"head is 'same', but {differ[0]} is {ours[differ[0]]} in one task and "
+                             f"{theirs[differ[0]]} in the other")  # fmt: skip
+        return ()
+    if pruned:
+        raise ValueError(
+            f"the head, {source.output}, is pruned, and a fresh one has no mask: leave it out of pruning in both "
+            "tasks, prune=PruneSpec(output_rate=0.0, ...)"
+        )
+    return names
+
+
+def _weights(dense: Run, rewind: int, fresh: tuple[str, ...]) -> At | Carried:
+    body = At(dense, rewind)
+    return Carried(body, fresh) if fresh else body
+
+
+def _carried(source: Runs, task: Experiment, fresh: tuple[str, ...]) -> dict[tuple[int, int], Run]:
+    """The runs, as plain data: (seed, level) -> run."""
+    found = {}
+    for (seed, level), ticket in source.tickets.items():
+        assert isinstance(ticket.start, Start)
+        weights = _weights(source.tickets[seed, 0], source.experiment.rewind, fresh)
+        mask: Mask = ticket.start.mask
+        if fresh and isinstance(mask, Pruned):
+            mask = Headless(mask, fresh)
+        found[seed, level] = Run(task, seed, Start(weights, mask), first=task.rewind)
+    return found
+
+
+def _found_there(source: Runs, task: Experiment, fresh: tuple[str, ...]) -> dict[tuple[int, int], Run]:
+    """The runs of a search on the other task that starts from carried weights: (seed, level) -> run."""
+    found: dict[tuple[int, int], Run] = {}
+    for seed, level in sorted(source.tickets, key=lambda key: key[1]):
+        weights = _weights(source.tickets[seed, 0], source.experiment.rewind, fresh)
+        parent = level - 1 if task.spec.prune.iterative else 0
+        mask: Mask = Pruned(found[seed, parent], level) if level else Whole()
+        found[seed, level] = Run(task, seed, Start(weights, mask), first=task.rewind)
+    return found
