@@ -94,7 +94,8 @@ def test_what_is_imported_is_declared():
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     roots = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"labkit"}
     packages = metadata.packages_distributions()
-    declared = {re.split(r"[<>=\[ ]", entry)[0] for entry in PROJECT["dependencies"]}
+    extras = [entry for name, extra in PROJECT["optional-dependencies"].items() if name != "dev" for entry in extra]
+    declared = {re.split(r"[<>=\[ ]", entry)[0] for entry in PROJECT["dependencies"] + extras}
     assert {root for root in roots if not declared & {name.lower() for name in packages.get(root, [])}} == set()
 
 

@@ -2,7 +2,8 @@
 
 Everything is read into one layout: uint8 `train_images` and `test_images` (N, C, H, W), integer `train_labels` and
 `test_labels` (N,), and a list of class names. Files may also hold images as (N, H, W, C), or grey ones as (N, H, W).
-Labels number the classes from 0, and every class has a training example.
+Labels number the classes from 0, and every class has a training example. `train_group` (N,), or `train_patient`, may
+number which training images belong together; other arrays are not read.
 """
 
 import json
@@ -23,6 +24,7 @@ from labkit.ground.tensor_files import write_bytes
 
 CHANNELS = (1, 3)
 _KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+_GROUPS = ("train_group", "train_patient")  # names of the same
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,20 @@ def check(arrays: Arrays, path: Path) -> Arrays:
             f"{path}: {len(classes)} classes, but no training example of {names}: labels must number the classes "
             f"without a gap (the rarest label is {int(examples.where(examples > 0, examples.max() + 1).argmin())})"
         )
-    return Arrays({key: tensors[key].contiguous() for key in _KEYS if key in tensors}, classes)
+    kept = {key: tensors[key].contiguous() for key in _KEYS if key in tensors}
+    for key in _GROUPS:
+        if key in tensors:
+            kept["train_group"] = _checked_groups(tensors[key], len(kept["train_labels"]), f"{path}: {key}")
+    return Arrays(kept, classes)
+
+
+def _checked_groups(groups: Tensor, examples: int, what: str) -> Tensor:
+    if groups.dtype.is_floating_point or groups.dtype.is_complex or groups.shape != (examples,):
+        raise ValueError(
+            f"{what} must be integers of shape ({examples},), one an image, and is {groups.dtype} of shape "
+            f"{tuple(groups.shape)}"
+        )
+    return groups.contiguous()
 
 
 def _checked_images(images: Tensor, what: str) -> Tensor:
@@ -138,7 +153,7 @@ def _channels_first(arrays: Arrays, path: Path) -> Arrays:
 def _read_safetensors(path: Path) -> Arrays:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys() if key in _KEYS}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys() if key in (*_KEYS, *_GROUPS)}  # noqa: SIM118
             known, said = list(file.keys()), (file.metadata() or {}).get("classes", "[]")
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged or cut short ({error}): delete it and fetch it again") from error
@@ -167,7 +182,7 @@ def _read_npz(path: Path) -> Arrays:
             known = list(file.keys())
             names = file["classes"].tolist() if "classes" in file else []
             classes = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
-            arrays = {key: file[key] for key in _KEYS if key in file}
+            arrays = {key: file[key] for key in (*_KEYS, *_GROUPS) if key in file}
     except (OSError, ValueError, TypeError, EOFError, BadZipFile, MemoryError) as error:
         raise ValueError(f"{path} cannot be read as an .npz of plain arrays ({error}): is it damaged?") from error
     _name_keys(path, known)

@@ -7,6 +7,7 @@ import pandas as pd
 from labkit.figures.style import NAMES
 from labkit.figures.titles import counted, spans
 from labkit.studies import comparisons, metrics, sparse_metrics
+from labkit.studies.evaluations import want
 from labkit.studies.tables import DENSE, SPREADS
 from labkit.studies.tickets import TICKET
 
@@ -43,6 +44,7 @@ def best_level(tables: Mapping[str, pd.DataFrame], seeds: Sequence[int], *, said
     """
     found, levels = {}, 0
     for name, table in tables.items():
+        want(table, "accuracy_at_early_stop")
         tickets = table[(table["branch"] == TICKET) & (table["level"] > 0)]
         mean = tickets.groupby("level")["accuracy_at_early_stop"].mean()
         levels = max(levels, len(mean))

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from labkit.figures.style import COLOURS, NAMES, PUBLISHED, finish, networks, published_note, ranges, weights_axis
+from labkit.studies.evaluations import want
 from labkit.studies.metrics import spread
 
 
@@ -50,7 +51,7 @@ def by_sparsity(
     """Early-stop iteration and accuracies over the weights left (LTH Figures 1 and 5 to 8).
 
     Args:
-        table: what `metrics.outcomes` gave; with a column `network`, each network has a colour of its own.
+        table: what `metrics.outcomes` or `ends` gave; with a column `network`, each network has a colour of its own.
         title: the finding.
         panels: what to show.
         columns: panels a row; with one row of more than two, they share the vertical axis.
@@ -58,7 +59,12 @@ def by_sparsity(
         published_as: in what the published networks differ from these (`Settings.published_as`), for the caption.
         longest: iterations of a run; published early stops beyond it are cut off.
         dotted: branches whose name begins so are drawn as dotted lines.
+
+    Raises:
+        ValueError: for a panel whose column the table has not: of `metrics.ends` there is `END` alone.
     """
+    for panel in panels:
+        want(table, panel.column)
     rows, shared = -(-len(panels) // columns), 2 < columns == len(panels)
     figure = make_subplots(rows, columns, subplot_titles=[panel.heading for panel in panels], shared_yaxes=shared,
                            horizontal_spacing=0.03 if shared else 0.12,

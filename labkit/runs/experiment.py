@@ -58,7 +58,7 @@ class Experiment:
         shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
         self.device = device()
         self._own_model = ":" in spec.model
-        self.data: DataSet = _shared(data.load(**asdict(spec.data), shape=shape))
+        self.data: DataSet = _shared(data.load(**asdict(replace(spec.data, shape=spec.data.shape or shape))))
         defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
         self.options = dict(spec.model_options)
         if "classes" in defaults:

@@ -23,10 +23,10 @@ def first_logits(model: str, network: nn.Module, data: DataSet) -> Tensor:
             logits = network.eval()(inputs)
     except RuntimeError as error:
         hint = " (with `input_shape = (channels, height, width)` on its class, images are brought to that size)"
-        raise ValueError(
-            f"model {model!r} does not take {tuple(inputs.shape[1:])} images"
-            f"{'' if hasattr(network, 'input_shape') else hint}: {error}"
-        ) from error
+        own = getattr(network, "input_shape", None)
+        if own is not None:
+            hint = f" (it is made for {tuple(own)})" if tuple(own) != data.shape else ""
+        raise ValueError(f"model {model!r} does not take {data.shape} images{hint}: {error}") from error
     if not isinstance(logits, Tensor):
         raise ValueError(f"model {model!r} gives a {type(logits).__name__}: it must give one tensor of logits")
     if logits.ndim != 2 or logits.shape[1] < len(data.classes):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from labkit.data import AUGMENTATIONS, DOWNLOADED, EMBEDDED, NORMALISATIONS, is_own
+from labkit.data import AUGMENTATIONS, HALVES, KNOWN, NORMALISATIONS, RESIZES, image_shape, is_own
 from labkit.ground.device import PRECISIONS
 from labkit.ground.lists import listed, mapped, plain
 from labkit.ground.names import choose, fraction, number, shown, switch, text, whole
@@ -20,7 +20,7 @@ _OWN_MODEL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 def _data_name(what: str, value: object) -> str:
     name = text(what, value)
-    return name if is_own(name) else choose(f"{what} (a data set or a path)", name, [EMBEDDED, *DOWNLOADED])
+    return name if is_own(name) else choose(f"{what} (a data set or a path)", name, KNOWN)
 
 
 def _model_name(what: str, value: object) -> str:
@@ -42,17 +42,32 @@ class DataSpec(Spec):
     Attributes:
         name: of a data set, or a path.
         normalisation: a name of `labkit.data.NORMALISATIONS`.
-        validation: examples held out of the training images; None: 5,000, or a sixth of a small set.
+        validation: examples held out of the training images, 0 for none: then nothing stops early, and what is
+            measured is measured at the end; None: 5,000, or a sixth of a small set.
         train: use only so many training examples; None: all.
+        half: "a" or "b", two disjoint halves of the training images; None: all.
+        per_class: use only so many training examples of each class; None: all.
+        resize: how images are brought to the size of the input: "bilinear", or "pad" with black.
+        shape: (channels, height, width) of the input, for networks that take any; None: the model's own.
 
     Raises:
-        ValueError: for sizes that are not whole; whether the data can give them, `load` says.
+        ValueError: for sizes that are not whole, or `train` beside `per_class`; whether the data can give them, `load`
+            says.
     """
 
     name: str = checked("digits", _data_name)
     normalisation: str = checked("dataset", choose, choices=NORMALISATIONS)
     validation: int | None = checked(None, whole, most=MOST_EXAMPLES)
     train: int | None = checked(None, whole, least=1, most=MOST_EXAMPLES)
+    half: str | None = checked(None, choose, choices=HALVES)
+    per_class: int | None = checked(None, whole, least=1, most=MOST_EXAMPLES)
+    resize: str = checked("bilinear", choose, choices=RESIZES)
+    shape: tuple[int, int, int] | None = checked(None, image_shape)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train is not None and self.per_class is not None:
+            raise ValueError(f"train is {self.train} and per_class is {self.per_class}: give one of them")
 
 
 @dataclass(frozen=True)

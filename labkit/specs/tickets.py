@@ -77,8 +77,3 @@ class TicketSpec(NetworkSpec):
     rewind: str = checked("0it", moment)
 
     __hash__ = Spec.__hash__
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.data.validation == 0:
-            raise ValueError("validation is 0: tickets stop early by the validation loss, so some must be held out")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from labkit.ground.bounds import bounded
 from labkit.specs.tickets import TICKET
+from labkit.studies.evaluations import want
 from labkit.studies.metrics import paired
 
 
@@ -33,8 +34,10 @@ def speed_ratios(table: pd.DataFrame, control: str, level: int) -> list[float]:
 def falls_below_dense(table: pd.DataFrame, branch: str) -> float:
     """Weights left (%) at the first level from which on a branch's mean accuracy stays below dense, down to the last.
 
-    0.0 if it does not within the levels run. Accuracy is at early stop, averaged over networks.
+    0.0 if it does not within the levels run. Accuracy is at early stop, averaged over networks: a table of
+    `metrics.ends`, which has none, is refused.
     """
+    want(table, "accuracy_at_early_stop")
     dense = table[(table["level"] == 0) & (table["branch"] == TICKET)]["accuracy_at_early_stop"].mean()
     mean = (
         table[(table["branch"] == branch) & (table["level"] > 0)]
@@ -84,6 +87,7 @@ def largest_speedup(table: pd.DataFrame, seeds: Sequence[int]) -> float:
     `AtLeast` or `AtMost` where a dense network, or one of that level, was still improving at the end. Levels with a
     network that never improved are passed over; NaN if a dense one did not, or one diverged.
     """
+    want(table, "early_stop_iteration")
     tickets = table[table["branch"] == TICKET].groupby("level")
     mean = level_means(table, TICKET, "early_stop_iteration", seeds).where(~tickets["never_improved"].any())
     if (sparse := mean.drop(0).dropna()).empty:
@@ -98,6 +102,7 @@ def stops_earlier_by(table: pd.DataFrame, level: int) -> list[float]:
     Returns:
         A number a seed that has both; NaN where one never improved.
     """
+    want(table, "early_stop_iteration")
     stops = table[table["branch"] == TICKET].pivot(index="seed", columns="level")
     if not {0, level} <= set(stops["early_stop_iteration"]):
         return []
@@ -129,6 +134,7 @@ def level_means(table: pd.DataFrame, branch: str, value: str, seeds: Sequence[in
         value: a column.
         seeds: that were asked for; each must be there at each level, with as many copies.
     """
+    want(table, value)
     rows = table[table["branch"] == branch]
     there = rows.groupby(["level", "seed"]).size()
     whole = {there.get((level, seed), 0) for level in set(rows["level"]) for seed in seeds}

@@ -16,23 +16,12 @@ from labkit.runs.experiment import Experiment
 from labkit.sparsity.pruning import keep_counts, surviving
 from labkit.specs.tickets import TICKET, TicketSpec
 from labkit.studies.branches import Runs
+from labkit.studies.evaluations import NETWORK, curves, ends, sound, want
 
-NETWORK = ["branch", "level", "seed", "copy"]
-
-
-def curves(*branches: Runs) -> pd.DataFrame:
-    """All evaluations: branch, level, seed, copy, percent_remaining, iteration, and losses and accuracies by split.
-
-    Raises:
-        ValueError: if two experiments are mixed: the same branch, level, seed and copy from different runs.
-    """
-    table = pd.concat([runs.metrics() for runs in branches], ignore_index=True)
-    if table.duplicated([*NETWORK, "iteration"]).any():
-        raise ValueError(
-            "these runs are of two experiments (the same branch, level and seed twice): make a table for each and tell "
-            "them apart by a column of your own"
-        )
-    return table
+__all__ = [
+    "against_dense", "at_fractions", "curves", "ends", "expected_percent", "moved", "outcomes", "paired", "spread",
+    "ticket_minus",
+]  # fmt: skip
 
 
 def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
@@ -45,11 +34,16 @@ def outcomes(evaluations: pd.DataFrame) -> pd.DataFrame:
     accuracy_at_end (both on test data), train_accuracy_at_early_stop, a mean over the training batches since the
     evaluation before (so none at iteration 0), cut_off: the smallest loss is the last one, so that training longer
     might have stopped later, and never_improved: it is the first one.
+
+    Raises:
+        ValueError: if nothing was held out for validation: `ends` chooses nothing.
     """
-    if "train_accuracy" not in evaluations:  # runs of before it was kept
-        evaluations = evaluations.assign(train_accuracy=float("nan"))
-    ordered = evaluations.sort_values([*NETWORK, "iteration"], kind="stable", ignore_index=True)
-    ordered = ordered[~ordered["diverged"]]
+    ordered = sound(evaluations)
+    if ordered["validation_loss"].isna().any():
+        raise ValueError(
+            "there is no early stop without a validation loss (validation is 0): use metrics.ends, which gives the "
+            "accuracy at the end alone"
+        )
     networks = ordered.groupby(NETWORK, sort=False)
     whole = networks.tail(1).set_index(NETWORK)
     best = ordered.loc[networks["validation_loss"].idxmin()].set_index(NETWORK)
@@ -77,7 +71,11 @@ def paired(table: pd.DataFrame, control: str, level: int) -> pd.DataFrame:
     Returns:
         A row a seed: `accuracy_at_early_stop_pp` and `accuracy_at_end_pp` (ticket minus control, percentage points)
         and `speed_ratio` (early-stop iteration of the control / of the ticket). Empty if the level was not run.
+
+    Raises:
+        ValueError: for a table of `ends`, in which nothing stopped early: `ticket_minus` takes that.
     """
+    want(table, "accuracy_at_early_stop")
     at = table[table["level"] == level]
     values = ["early_stop_iteration", "accuracy_at_early_stop", "accuracy_at_end"]
     ticket = at[at["branch"] == TICKET].groupby("seed")[values].mean()
@@ -119,13 +117,17 @@ def ticket_minus(table: pd.DataFrame, other: str, value: str = "accuracy_at_end"
     """Each seed's ticket minus its own controls (their mean) or its dense network, percentage points.
 
     Args:
-        table: what `outcomes` or `at_fractions` gave.
+        table: what `outcomes`, `ends` or `at_fractions` gave.
         other: a branch, or "dense" for level 0 of the same seed.
         value: a column of accuracies.
 
     Returns:
         By level (from 1) and seed; levels at which only one of the two was trained are left out.
+
+    Raises:
+        ValueError: if the table has no such column.
     """
+    want(table, value)
     mean = table.groupby(["branch", "level", "seed"])[value].mean()
     tickets = mean.get(TICKET, mean.iloc[:0].droplevel("branch"))
     if other == "dense":
@@ -138,7 +140,12 @@ def ticket_minus(table: pd.DataFrame, other: str, value: str = "accuracy_at_end"
 
 
 def against_dense(table: pd.DataFrame, level: int, branch: str = TICKET) -> pd.Series:
-    """Accuracy at early stop minus that of the same seed's dense network, percentage points, by seed."""
+    """Accuracy at early stop minus that of the same seed's dense network, percentage points, by seed.
+
+    Raises:
+        ValueError: for a table of `ends`, in which nothing stopped early: `ticket_minus` takes that.
+    """
+    want(table, "accuracy_at_early_stop")
     dense = table[(table["level"] == 0) & (table["branch"] == TICKET)].set_index("seed")["accuracy_at_early_stop"]
     sparse = table[(table["level"] == level) & (table["branch"] == branch)].groupby("seed")["accuracy_at_early_stop"]
     return (100 * (sparse.mean() - dense)).dropna()

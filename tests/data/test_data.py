@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 
 from labkit import data
 from labkit.data import files
-from labkit.data.dataset import BatchOrder, fit, pixel_statistics
+from labkit.data.dataset import BatchOrder
+from labkit.data.preparation import pixel_statistics
+from labkit.data.shapes import fit
 from labkit.ground.randomness import generator
 
 
