@@ -12,7 +12,8 @@ from labkit.specs.tickets import PruneSpec, TicketSpec
 from labkit.studies.budgets import longer, small_dense
 from labkit.studies.controls import branch, random_reinit, random_sparse, random_ticket
 from labkit.studies.sparse_runs import SparseRun
-from labkit.studies.sparse_training import train, train_sparse
+from labkit.studies.sparse_training import train_sparse
+from labkit.studies.ticket_training import train
 from labkit.studies.tickets import find_tickets
 from labkit.studies.transfer import transfer
 

@@ -1,7 +1,6 @@
 """Sparse training from the start: networks under a topology, those that begin with their masks, and tickets trained."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -12,11 +11,9 @@ from labkit.runs.networks import Labelled, Networks
 from labkit.runs.run import Run
 from labkit.runs.scheduler import checked_seeds, compute
 from labkit.runs.starts import Start
-from labkit.runs.ticket_files import Ticket
-from labkit.runs.weight_sources import Drawn, Given
+from labkit.runs.weight_sources import Drawn
 from labkit.sparsity import allocation
 from labkit.specs.base import by_key, nested
-from labkit.specs.networks import NetworkSpec
 from labkit.specs.sparse import SparseSpec, TopologySpec
 from labkit.studies.sparse_runs import SparseRun
 
@@ -140,38 +137,6 @@ def _with_masks(experiment: Experiment, source: Run) -> Run:
     if experiment.spec.topology.row.masks in ("none", "pruned"):
         raise ValueError(f'a run with given masks is "static" or dynamic, not {experiment.spec.topology.method!r}')
     return Run(experiment, source.seed, Start(Drawn("init/0"), EndMask(source)))
-
-
-def train(ticket: Ticket, spec: NetworkSpec, seeds: Iterable[int], *, root: Path | None = None) -> SparseRun:
-    """Train a ticket from its weights, its mask kept: one network a seed, which is of its batches alone.
-
-    Args:
-        ticket: from a file, or of a study (`Runs.ticket`).
-        spec: model, data and training, of any kind of spec; a `SparseSpec` says how masks change (else they stay).
-            Its initialisation and its pruning have no say.
-        seeds: one a network.
-        root: folder of the runs.
-
-    Raises:
-        ValueError: if the ticket is not of that model; names the first parameter that differs. Before any training.
-    """
-    if not isinstance(ticket, Ticket):
-        raise ValueError(f"ticket is {shown(ticket)}: it must be a Ticket, such as Ticket.load(path) gives")
-    if not isinstance(spec, NetworkSpec):
-        raise ValueError(f"spec is {shown(spec)}: it must be a TicketSpec or a SparseSpec")
-    if not isinstance(spec, SparseSpec):
-        shared = {entry.name: getattr(spec, entry.name) for entry in fields(NetworkSpec)}
-        spec = SparseSpec(**shared, topology=TopologySpec("static", density=ticket.density))
-    if spec.topology.row.masks in ("none", "pruned"):
-        raise ValueError(f'the mask of a ticket is kept ("static") or moves, not {spec.topology.method!r}')
-    experiment = Experiment(spec, root)
-    ticket.load_into(experiment.model())
-    layers = {name: ticket.mask[name] for name in experiment.prunable if name in ticket.mask}
-    if odd := set(ticket.mask) - set(layers):
-        raise ValueError(f"the ticket masks {sorted(odd)[0]}, which this model does not prune")
-    start = Start(Given.of(ticket.weights), Given.of(layers))
-    members = [Labelled(Run(experiment, seed, start), "ticket") for seed in checked_seeds(seeds)]
-    return SparseRun(computed({None: members}, "networks of a ticket", root)[None], experiment)
 
 
 def masked_counts(topology: TopologySpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:

@@ -7,7 +7,7 @@ last layer, and that too where both tasks have as many classes.
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, overload
 
-from labkit.ground.names import choose, shown, switch
+from labkit.ground.names import shown, switch
 from labkit.runs.experiment import Experiment
 from labkit.runs.mask_sources import Headless, Pruned, Whole
 from labkit.runs.networks import Labelled
@@ -18,9 +18,9 @@ from labkit.runs.weight_sources import At, Carried
 from labkit.specs.base import nested
 from labkit.specs.tickets import TICKET, TicketSpec
 from labkit.studies.branches import Runs, by_level, chosen
+from labkit.studies.heads import fresh_head
 
 CARRIED, INIT_ONLY = "carried", "init_only"
-HEADS = ("same", "fresh")
 TITLES = {CARRIED: "carried tickets", INIT_ONLY: "tickets from carried weights"}
 K = TypeVar("K")
 
@@ -73,7 +73,9 @@ def transfer(
     name = INIT_ONLY if switch("init_only", init_only) else CARRIED
     for key, source in sources.items():
         task = _task(source, specs[key])
-        fresh = _fresh_head(source.experiment, task, head)
+        here = source.experiment
+        shapes = {name: tuple(tensor.shape) for name, tensor in here.initial(0, "head").items()}
+        fresh = fresh_head(task, shapes, head, pruned=here.output if here.rates[here.output] > 0 else "")
         wanted = chosen(source, levels, source.levels)
         runs = _found_there(source, task, fresh) if init_only else _carried(source, task, fresh)
         found[key] = (task, runs)
@@ -98,7 +100,7 @@ def _check_pruned_alike(source: Experiment, task: Experiment) -> None:
     """See that levels mean the same in both, and that arms in one figure share what can be pruned."""
     if source.prunable != task.prunable:
         odd = sorted(set(source.prunable) ^ set(task.prunable)) or source.prunable
-        raise ValueError(f"the two tasks' networks differ in more than the head: {odd[0]} is pruned in only one")
+        raise ValueError(f"these tickets are for another model: {odd[0]} is pruned in only one of the two")
     ours, theirs = source.spec.prune, task.spec.prune
     for what, mine, other in (
         ("scope", ours.scope, theirs.scope),
@@ -108,32 +110,6 @@ def _check_pruned_alike(source: Experiment, task: Experiment) -> None:
         if mine != other:
             raise ValueError(f"the tickets were pruned with {what} {mine}, and the other task says {other}: their "
                              "levels would not be the same")  # fmt: skip
-
-
-def _fresh_head(source: Experiment, task: Experiment, head: str | None) -> tuple[str, ...]:
-    """Names of the parameters of the head, if it is to be drawn anew; and all else must fit."""
-    module = source.output.removesuffix(".weight")
-    ours, theirs = ({name: tuple(tensor.shape) for name, tensor in one.initial(0, "head").items()}
-                    for one in (source, task))  # fmt: skip
-    names = tuple(name for name in theirs if name.rpartition(".")[0] == module)
-    differ = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    if body := [name for name in differ if name not in names]:
-        said = f"{body[0]} is {ours.get(body[0])} in the one and {theirs.get(body[0])} in the other"
-        raise ValueError(f"the two tasks' networks differ in more than the head: {said}")
-    pruned = source.rates[source.output] > 0
-    if head is None:
-        head = "fresh" if differ else "same"
-    if choose("head", head, HEADS) == "same":
-        if differ:
-            raise ValueError(f"head is 'same', but {differ[0]} is {ours[differ[0]]} in one task and "
-                             f"{theirs[differ[0]]} in the other")  # fmt: skip
-        return ()
-    if pruned:
-        raise ValueError(
-            f"the head, {source.output}, is pruned, and a fresh one has no mask: leave it out of pruning in both "
-            "tasks, prune=PruneSpec(output_rate=0.0, ...)"
-        )
-    return names
 
 
 def _weights(dense: Run, rewind: int, fresh: tuple[str, ...]) -> At | Carried:

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -8,6 +9,7 @@ import labkit as lk
 from labkit import data
 from labkit.runs.store import scan
 from labkit.sparsity import masks
+from labkit.studies import carried as carried_arms
 from labkit.studies import metrics
 from tests.conftest import finished, small_spec
 
@@ -159,7 +161,7 @@ def test_what_is_carried_stands_in_the_record(carried):
     ("changes", "message"),
     [
         ({"model_options": {"activation": "sigmoid"}}, None),  # it has no weights: another function of the same body
-        ({"model": "conv_2"}, "differ in more than the head: classifier.1"),
+        ({"model": "conv_2"}, "for another model: classifier.1.weight"),
         ({"prune": lk.PruneSpec(output_rate=0.0, rate=0.5, levels=2)}, "pruned with rates by layer"),
         ({"prune": lk.PruneSpec(output_rate=0.0, scope="global", levels=2)}, "pruned with scope layer"),
     ],
@@ -192,3 +194,46 @@ def test_wrong_arguments_are_named(tickets, carried, odd_digits):
         lk.transfer(tickets, task(odd_digits), head="same")
     with pytest.raises(ValueError, match="level"):
         lk.transfer(tickets, task(), levels=[7])
+
+
+def test_a_ticket_from_a_file_meets_another_head_as_a_carried_one_does(tickets, odd_digits, tmp_path):
+    ticket = lk.Ticket.load(tickets.ticket(0, 2).save(tmp_path / "one.ticket"))
+    found = lk.train(ticket, task(odd_digits), [0, 1], root=tmp_path)
+    states, mask = found.networks.start()
+    assert torch.equal(states["fc1.weight"][1], ticket.weights["fc1.weight"])
+    assert states["fc3.weight"].shape == (2, 5, 100) and mask["fc3.weight"].all()
+    assert not torch.equal(states["fc3.weight"][0], states["fc3.weight"][1]), "each seed draws a head"
+    same = lk.train(ticket, task(), [0], root=tmp_path).networks.start()[0]["fc3.weight"][0]
+    assert torch.equal(same, ticket.weights["fc3.weight"])
+    with pytest.raises(ValueError, match=r"head is 'same', but fc3.*\(10,.* in the ticket"):
+        lk.train(ticket, task(odd_digits), [0], head="same", root=tmp_path)
+
+
+def test_differences_are_by_level_and_seed_in_percentage_points():
+    rows = [
+        ("ticket", 0, 0, 0.9), ("ticket", 1, 0, 0.8), ("carried", 0, 0, 0.7), ("carried", 1, 0, 0.75),
+        ("carried", 1, 1, 0.5), ("random_ticket", 1, 0, 0.4), ("random_ticket", 1, 0, 0.5),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["branch", "level", "seed", "accuracy_at_end"])
+    table = table.assign(percent_remaining=100 - 20.0 * table["level"])
+    assert carried_arms.minus(table, "carried", "ticket").round(6).to_dict() == {(1, 0): -5.0}
+    assert carried_arms.minus(table, "carried", "random_ticket").round(6).to_dict() == {(1, 0): 30.0}
+    against_dense = carried_arms.minus(table, "carried", "carried/0")
+    assert against_dense.round(6).to_dict() == {(1, 0): 5.0}, "a seed without a dense network has no difference"
+    with pytest.raises(ValueError, match="unknown arm 'carrid'"):
+        carried_arms.minus(table, "carrid", "ticket")
+    gaps = carried_arms.minus(table, "carried", "ticket")
+    assert len(carried_arms.sparse(gaps, table, at_most=80)) == 1 and not len(carried_arms.sparse(gaps, table, 79))
+    assert carried_arms.by_seed(gaps, [0, 1]).isna().tolist() == [False, True], "a seed that is missing has no number"
+
+
+def test_a_search_pays_for_itself_after_what_it_cost_over_what_a_reuse_saves(tickets, carried):
+    """LeNet by hand: 235,200 + 30,000 weights pruned by a fifth, 1,000 (here 500) in the head; 60 steps, 20 skipped."""
+    table = carried_arms.break_even(tickets, carried).set_index("level")
+    batch, body, kept = 60, 265_200, 212_160
+    dense_there = 6 * batch * 60 * (body + 500)
+    level_0, level_1 = 6 * batch * 60 * (body + 1000), 6 * batch * 40 * (kept + 1000)
+    assert table.loc[1, "search"] == level_0 and table.loc[2, "search"] == level_0 + level_1
+    ticket = 6 * batch * 40 * (kept + 500)
+    assert table.loc[1, "dense"] == dense_there and table.loc[1, "ticket"] == ticket
+    assert table.loc[1, "reuses"] == pytest.approx(level_0 / (dense_there - ticket))
