@@ -18,7 +18,8 @@ def half(labels: Tensor, which: str, groups: Tensor | None = None) -> Tensor:
     """Positions of one of two disjoint halves of a set, rising; "a" and "b" together are the whole.
 
     Of each class a half, drawn once; of an odd number the image more goes to the halves in turn. Groups stay whole:
-    from the largest to the smallest, each goes to the half that has fewer images of its classes so far.
+    from the largest to the smallest, each goes to the half that has fewer images of its classes so far, else to that
+    which has fewer images.
 
     Args:
         labels: (N,), int64.
@@ -54,7 +55,8 @@ def _by_group(labels: Tensor, groups: Tensor) -> Tensor:
     counts = torch.bincount(members * classes + labels, minlength=len(names) * classes).reshape(-1, classes)  # (G, K)
     second, ahead = torch.zeros(len(names), dtype=torch.bool), torch.zeros(classes, dtype=torch.long)
     for group in counts.sum(1).argsort(descending=True, stable=True):
-        second[group] = bool((ahead * counts[group]).sum() > 0)
+        lead = int((ahead * counts[group]).sum())
+        second[group] = lead > 0 or (not lead and int(ahead.sum()) > 0)
         ahead += -counts[group] if second[group] else counts[group]
     return second[members]
 

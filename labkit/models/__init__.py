@@ -139,23 +139,45 @@ def capturable(model: nn.Module) -> bool:
 def glorot_normal(model: nn.Module, rng: torch.Generator) -> None:
     """Gaussian Glorot weights, std = sqrt(2 / (fan_in + fan_out)); biases 0 (Glorot & Bengio 2010; LTH, Figure 2).
 
-    The three projections of attention that share one tensor are drawn as the three matrices they are.
+    What others call Xavier's. The three projections of attention that share one tensor are drawn as the three matrices they are.
     """
     for layer in model.modules():
         for name in _weights(layer):
             weight = getattr(layer, name).data
             for matrix in weight.chunk(3) if name == "in_proj_weight" else (weight,):
                 nn.init.xavier_normal_(matrix, generator=rng)
-        for name, bias in layer.named_parameters(recurse=False):
-            if _weights(layer) and name in ("bias", "in_proj_bias"):
-                nn.init.zeros_(bias)
+        _clear_biases(layer)
+
+
+def kaiming_normal(model: nn.Module, rng: torch.Generator) -> None:
+    """He normal weights, std = sqrt(2 / fan); biases 0 (He et al. 2015, "Delving deep into rectifiers", section 2.2).
+
+    Of convolutions the fan is that of the outputs (kernel area * out channels), as in torchvision's ResNets and in the
+    code of Gohil et al. 2020; of other layers that of the inputs, since an output layer's is but the classes.
+    """
+    for layer in model.modules():
+        for name in _weights(layer):
+            weight = getattr(layer, name).data
+            nn.init.kaiming_normal_(weight, mode="fan_out" if weight.ndim > 2 else "fan_in", nonlinearity="relu",
+                                    generator=rng)  # fmt: skip
+        _clear_biases(layer)
+
+
+def _clear_biases(layer: nn.Module) -> None:
+    for name, bias in layer.named_parameters(recurse=False):
+        if _weights(layer) and name in ("bias", "in_proj_bias"):
+            nn.init.zeros_(bias)
 
 
 def own(model: nn.Module, rng: torch.Generator) -> None:
     """Leave what the network's own code drew."""
 
 
-INITS: dict[str, Callable[[nn.Module, torch.Generator], None]] = {"glorot_normal": glorot_normal, "own": own}
+INITS: dict[str, Callable[[nn.Module, torch.Generator], None]] = {
+    "glorot_normal": glorot_normal,
+    "kaiming_normal": kaiming_normal,
+    "own": own,
+}
 
 
 def initial_state(name: str, options: Mapping[str, Any], init: str, seed: int, purpose: str) -> dict[str, Tensor]:

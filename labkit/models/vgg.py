@@ -11,7 +11,8 @@ _CHANNELS = (64, 128, 256, 512, 512)
 class VGG19(nn.Module):
     """Sixteen 3x3 convolutions with batch norm in five blocks, four max-pools, global average, one linear layer.
 
-    20,018,880 convolution and 5,120 linear weights at width 1 and 10 classes, for 3x32x32 images.
+    20,018,880 convolution and 5,120 linear weights at width 1 and 10 classes, for 3x32x32 images. It is the network of
+    Gohil et al. 2020 too, whose masks also cover its 5,504 weights of batch norm; here they are no part of a mask.
 
     Args:
         classes: outputs.

@@ -29,6 +29,7 @@ NEUTRAL: Mapping[str, Any] = {
     "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "label_smoothing": 0.0, "augment": "none",
     "precision": "float32",
 }  # fmt: skip
+NEUTRAL_OPTIONS: Mapping[str, Mapping[str, Any]] = {"resnet50": {"stem": "cifar"}}  # of networks, by name
 
 
 def recipe(
@@ -45,8 +46,10 @@ def recipe(
         clock: of the run.
         dynamics: how masks change, if they do.
     """
+    neutral = NEUTRAL_OPTIONS.get(model, {})
+    used = {name: value for name, value in options.items() if name not in neutral or value != neutral[name]}
     found = {
-        "model": named("model", model), "options": dict(options), "data": data[:16],
+        "model": named("model", model), "options": used, "data": data[:16],
         "train": _training(spec.train, clock),
     }  # fmt: skip
     if dynamics and dynamics.moments:

@@ -327,7 +327,7 @@ def test_no_file_and_no_network(tmp_path, monkeypatch, name):
     )
 
 
-@pytest.mark.parametrize("name", data.DOWNLOADED)
+@pytest.mark.parametrize("name", sorted(set(data.DOWNLOADED) - {"pcam"}))
 def test_download_is_kept_in_one_file_and_read_from_it(tmp_path, monkeypatch, name):
     import torchvision
 

@@ -17,6 +17,15 @@ def test_defaults_do_not_count_so_that_new_fields_leave_old_hashes():
     assert "levels: 3" in to_yaml(spec)
 
 
+def test_what_data_are_used_is_part_of_a_spec_and_comes_back_from_a_file():
+    spec = TicketSpec(data=DataSpec("cifar10", half="a", per_class=30, validation=0, resize="pad", shape=(3, 32, 32)))
+    plain = {"name": "cifar10", "validation": 0, "half": "a", "per_class": 30, "resize": "pad", "shape": [3, 32, 32]}
+    assert to_dict(spec) == {"data": plain} and from_dict(TicketSpec, to_dict(spec)) == spec
+    assert to_dict(DataSpec(half=None, per_class=None, resize="bilinear", shape=None)) == {}, (
+        "neutral values leave none"
+    )
+
+
 def test_round_trip_and_hash_is_of_the_meaning():
     spec = TicketSpec(data=DataSpec("mnist"), train=TrainSpec(lr=1), prune=PruneSpec(output_rate=0.1))
     assert from_dict(TicketSpec, to_dict(spec)) == spec
@@ -54,7 +63,10 @@ def test_specs_can_be_keys():
         (lambda: DataSpec(name=3), "name is 3"),
         (lambda: DataSpec(train=300.0), "train is 300.0"),
         (lambda: DataSpec(validation=-1), "validation is -1"),
-        (lambda: TicketSpec(data={"validation": 0}), "tickets stop early by the validation loss"),
+        (lambda: DataSpec(half="c"), "unknown half 'c': .*There are: a, b"),
+        (lambda: DataSpec(train=300, per_class=30), "train is 300 and per_class is 30: give one of them"),
+        (lambda: DataSpec(shape=(2, 8, 8)), r"shape is \(2, 8, 8\): write 1 or 3 channels, height and width"),
+        (lambda: TicketSpec(data={"resize": "padding"}), "unknown data.resize 'padding': did you mean 'pad'"),
         (lambda: TrainSpec(lr=float("nan")), "lr is nan"),
         (lambda: TrainSpec(nesterov="no"), "nesterov is 'no'"),
         (lambda: TrainSpec(lr_drops="0.5run"), "lr_drops is '0.5run': write a list, such as"),

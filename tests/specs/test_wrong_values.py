@@ -56,6 +56,9 @@ RIGHT = {  # all others are wrong
     "DataSpec.name": {"'0.1'"},  # has a suffix: a file
     "DataSpec.validation": {"None", "30", "0", "int64"},
     "DataSpec.train": {"None", "30", "int64"},
+    "DataSpec.half": {"None"},
+    "DataSpec.per_class": {"None", "30", "int64"},
+    "DataSpec.shape": {"None"},
     "TrainSpec.lr": NUMBER,
     "TrainSpec.batch_size": {"30", "int64"},
     "TrainSpec.momentum": SHARE | {"0"},
@@ -197,6 +200,9 @@ ARGUMENTS = {  # argument of a call -> the call, and what is right
     "load(shape)": (lambda v: data.load("digits", shape=v), {"None"}),
     "load(validation)": (lambda v: data.load("digits", validation=v), {"None", "0"} | COUNTS),
     "load(train)": (lambda v: data.load("digits", train=v), {"None"} | COUNTS),
+    "load(half)": (lambda v: data.load("digits", half=v), {"None"}),
+    "load(per_class)": (lambda v: data.load("digits", per_class=v), {"None"} | COUNTS),
+    "load(resize)": (lambda v: data.load("digits", resize=v), set()),
 } | {
     f"{model}({option})": (lambda v, m=model, o=option: models.build(m, {**({"width": 0.02} if "width" in MODELS[m]
                                                                            else {}), o: v}), allowed)
