@@ -55,7 +55,8 @@ def by_task(
     caption = f"points: mean of {_seeds(tables)} seeds; bars: lowest to highest of them"
     caption += "; leftmost carried point: the dense network from the carried weights" * any(
         {"carried"} <= set(table[table["level"] == 0]["branch"]) for table in tables.values())  # fmt: skip
-    caption += published_note("grey: published", published_as) if published else ""
+    drawn = any(not line.empty for line in (published or {}).values())
+    caption += published_note("grey: published", published_as) if drawn else ""
     finish(figure, title, caption, height=440 * rows if rows > 1 else 520)
     return figure.update_layout(legend={"y": -0.13}) if rows > 1 else figure
 
@@ -110,11 +111,11 @@ def pays(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
 
 
 def break_even_said(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The fewest reuses after which a search pays, by task, as a title."""
+    """The fewest reuses after which a search has paid, by task, as a title."""
     finite = {task: table[table["reuses"] < math.inf].sort_values("reuses") for task, table in tables.items()}
     if any(table.empty for table in finite.values()):
         return "Reuses until the search for a ticket has paid for itself"
     found = {task: table.to_dict("records")[0] for task, table in finite.items()}
-    fewest = "; ".join(f"{task}: {row['reuses']:.1f} at {row['percent_remaining']:.3g} % of the weights"
+    fewest = "; ".join(f"{task}: {math.ceil(row['reuses'])} at {row['percent_remaining']:.3g} % of the weights"
                        for task, row in found.items())  # fmt: skip
     return f"Fewest reuses until a search has paid. {fewest}"

@@ -7,6 +7,7 @@ import pandas as pd
 from labkit.ground.names import choose
 from labkit.runs.networks import Networks
 from labkit.sparsity import flops, masks
+from labkit.specs.tickets import TICKET
 from labkit.studies.branches import Runs
 from labkit.studies.evaluations import want
 
@@ -64,6 +65,36 @@ def by_seed(differences: pd.Series, seeds: Sequence[int], how: str = "mean") -> 
     groups = differences.groupby("seed")
     found = groups.agg(choose("how", how, ("mean", "min", "max")))
     return found.where(groups.count() == levels).reindex(list(seeds))
+
+
+def dense_gain(table: pd.DataFrame) -> pd.Series:
+    """The dense network from the carried weights minus the task's own dense network, percentage points, by seed.
+
+    Args:
+        table: what `metrics.ends` gave, with level 0 of "ticket" and "carried".
+    """
+    dense = table[table["level"] == 0].groupby(["branch", "seed"])[END].mean()
+    if not {"carried", TICKET} <= set(dense.index.get_level_values("branch")):
+        return pd.Series(dtype=float, index=pd.Index([], name="seed"))
+    return (100 * (dense["carried"] - dense[TICKET])).dropna()
+
+
+def differences(tables: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Means over seeds of `minus`, percentage points: a row a level, a column a task and pair of arms."""
+    found = {(task, f"{one} - {other}"): minus(table, one, other).groupby("level").mean()
+             for task, table in tables.items() for one, other in pairs}  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The tables of several tasks as one, with a column `task`."""
+    return pd.concat([table.assign(task=task) for task, table in tables.items()], ignore_index=True)
+
+
+def counts_apart(table: pd.DataFrame) -> float:
+    """The largest difference in weights left (percentage points) between networks of one level, all arms together."""
+    left = table.groupby("level")["percent_remaining"]
+    return float((left.max() - left.min()).max())
 
 
 def break_even(source: Runs, carried: Runs) -> pd.DataFrame:
