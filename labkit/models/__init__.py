@@ -139,8 +139,8 @@ def capturable(model: nn.Module) -> bool:
 def glorot_normal(model: nn.Module, rng: torch.Generator) -> None:
     """Gaussian Glorot weights, std = sqrt(2 / (fan_in + fan_out)); biases 0 (Glorot & Bengio 2010; LTH, Figure 2).
 
-    What others call Xavier's. The three projections of attention that share one tensor are drawn as the three
-    matrices they are.
+    Others call it Xavier's. The three projections of attention that share one tensor are drawn as the three matrices
+    they are.
     """
     for layer in model.modules():
         for name in _weights(layer):

@@ -91,7 +91,9 @@ def paired(table: pd.DataFrame, control: str, level: int) -> pd.DataFrame:
 
 
 def at_fractions(evaluations: pd.DataFrame, fractions: Sequence[float]) -> pd.DataFrame:
-    """What `outcomes` gives, and test accuracy at fixed fractions of the run (LTH Figures 7 and 8).
+    """What `outcomes` gives (`ends`, where nothing was held out), and test accuracy at fractions of the run.
+
+    For LTH Figures 7 and 8.
 
     Args:
         evaluations: what `curves` gave.
@@ -103,7 +105,8 @@ def at_fractions(evaluations: pd.DataFrame, fractions: Sequence[float]) -> pd.Da
     Raises:
         ValueError: for a fraction out of range, or before a network's first evaluation.
     """
-    table = outcomes(evaluations).set_index(NETWORK)
+    held_out = evaluations["validation_loss"].notna().any()
+    table = (outcomes if held_out else ends)(evaluations).set_index(NETWORK)
     kept = evaluations[~evaluations["diverged"]].sort_values([*NETWORK, "iteration"])
     for fraction in listed("fractions", fractions, of=partial(names.fraction, one=True), like="[0.5, 1.0]"):
         until = kept[kept["iteration"] <= round(fraction * kept["iteration"].max())].groupby(NETWORK).tail(1)

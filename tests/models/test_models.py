@@ -48,6 +48,33 @@ def test_resnet50_of_cifar_100():
     assert not [layer for layer in network.modules() if isinstance(layer, nn.MaxPool2d)]
 
 
+def test_resnet50_with_the_stem_for_imagenet_is_torchvision_s():
+    from torchvision.models import resnet50
+
+    network, theirs = models.build("resnet50", {"stem": "imagenet"}).eval(), resnet50(num_classes=10).eval()
+    assert sum(p.numel() for p in network.parameters()) == 23_528_522
+    assert sum(dict(network.named_parameters())[name].numel() for name in models.prunable(network)) == 23_475_392
+    mine, other = ([tuple(t.shape) for t in net.state_dict().values()] for net in (network, theirs))
+    assert mine == other, "tensor by tensor"
+    network.load_state_dict(dict(zip(network.state_dict(), theirs.state_dict().values(), strict=True)))
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(network(images), theirs(images), atol=1e-5)
+    assert network.stem(images).shape == (2, 64, 8, 8) and models.build("resnet50").stem(images).shape[2:] == (32, 32)
+    with pytest.raises(ValueError, match="unknown stem 'image': did you mean 'imagenet'.*There are: cifar, imagenet"):
+        models.build("resnet50", {"stem": "image"})
+
+
+def test_what_is_pruned_of_vgg19_is_convolutions_and_the_linear_layer():  # pitfall: pruned-norms
+    network = models.build("vgg19")
+    named = dict(network.named_parameters())
+    sizes = {name: named[name].numel() for name in models.prunable(network)}
+    norms = [name for name, layer in network.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert len(norms) == 16 and not set(sizes) & {f"{name}.weight" for name in norms}
+    assert sum(named[f"{name}.weight"].numel() for name in norms) == 5_504, "masked in the published replication"
+    assert sizes.pop("classifier.weight") == 5_120 and sum(sizes.values()) == 20_018_880 and len(sizes) == 16
+    assert not [name for name in named if name.startswith("features") and name.endswith("bias") and named[name].any()]
+
+
 def test_zero_last_norms_make_blocks_start_as_their_shortcuts():
     block = models.build("resnet50", {"width": 0.0625, "zero_last_norm": True}).blocks[1]
     inputs = torch.rand(2, 16, 4, 4)  # not negative: the block's last ReLU lets it through
@@ -119,6 +146,32 @@ def test_glorot_statistics_and_seeds():
     correlations = torch.corrcoef(weights.reshape(4, -1))
     assert abs(correlations[0, 1]) < 0.01 and abs(correlations[0, 3]) < 0.01
     assert not states[0]["fc1.bias"].any()
+
+
+def test_he_statistics_of_convolutions_and_of_linear_layers():
+    state = models.initial_state("conv_2", {}, "kaiming_normal", 0, "init")
+    expected = {"features.0.weight": 9 * 64, "features.2.weight": 9 * 64, "classifier.1.weight": 64 * 16 * 16,
+                "classifier.3.weight": 256, "classifier.5.weight": 256}  # fmt: skip
+    for name, fan in expected.items():
+        weight = state[name]
+        error = 4 / (2 * weight.numel()) ** 0.5  # four standard errors of a standard deviation
+        assert weight.std().item() == pytest.approx((2 / fan) ** 0.5, rel=error), name
+        assert abs(weight.mean().item()) < 4 * (2 / fan) ** 0.5 / weight.numel() ** 0.5
+    assert not any(tensor.any() for name, tensor in state.items() if name.endswith("bias"))
+    again, other = (models.initial_state("conv_2", {}, "kaiming_normal", seed, "init") for seed in (0, 1))
+    assert torch.equal(again["features.0.weight"], state["features.0.weight"])
+    assert not torch.equal(other["features.0.weight"], state["features.0.weight"])
+
+
+@pytest.mark.parametrize("init", sorted(set(models.INITS) - {"own"}))
+@pytest.mark.parametrize(("name", "options"), [("vgg19", {"width": 0.1}), ("resnet50", {"width": 0.0625})])
+def test_initialisations_leave_norms_at_one_and_zero(name, options, init):
+    network = models.build(name, options)
+    network.load_state_dict(models.initial_state(name, options, init, 0, "init"))
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            assert (layer.weight == 1).all() and not layer.bias.any()
+    assert not network.classifier.bias.any()
 
 
 def test_unknown_model_names_the_nearest():

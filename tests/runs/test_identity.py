@@ -231,6 +231,23 @@ def test_all_values_are_recorded_with_a_run(root):
     assert recipe["options"] == {"activation": "relu", "classes": 10} and recipe["train"]["lr"] == 1.2e-3
 
 
+def test_an_option_that_a_network_was_given_later_is_left_out_at_its_neutral_value():
+    def options(**given):
+        spec = lk.TicketSpec("resnet50", {"width": 0.0625, **given}, prune={"levels": 0}, train={"duration": "20it"})
+        return lk.Experiment(spec).recipe["options"]
+
+    assert options() == options(stem="cifar") == {"width": 0.0625, "classes": 10, "zero_last_norm": False}
+    assert options(stem="imagenet") == {**options(), "stem": "imagenet"}
+
+
+def test_which_data_are_used_is_part_of_a_run_and_neutral_values_are_not():
+    plain = names(small_spec(levels=0))
+    assert names(small_spec(levels=0, data=lk.DataSpec(resize="bilinear", half=None, shape=(1, 28, 28)))) == plain
+    others = [lk.DataSpec(half="a"), lk.DataSpec(half="b"), lk.DataSpec(per_class=30), lk.DataSpec(resize="pad"),
+              lk.DataSpec(validation=0)]  # fmt: skip
+    assert len({*plain, *(name for data in others for name in names(small_spec(levels=0, data=data)))}) == 6
+
+
 def test_own_code_that_has_no_name_is_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="that a module file holds by that name"):

@@ -83,9 +83,13 @@ def test_means_follow_masks_as_they_change():  # pitfall: flops-move-with-masks
             flops.mean(values, steps)
 
 
-@pytest.mark.parametrize("name", ["lenet_300_100", "conv_2", "resnet20", "wrn_22_2", "resnet50"])
-def test_geometry_agrees_with_torch_s_counter(name):
-    network = models.build(name, {} if name == "lenet_300_100" else {"width": 0.25})
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("lenet_300_100", {}), *((name, {"width": 0.25}) for name in ("conv_2", "resnet20", "wrn_22_2", "resnet50")),
+     ("resnet50", {"width": 0.25, "stem": "imagenet"})],
+)  # fmt: skip
+def test_geometry_agrees_with_torch_s_counter(name, options):
+    network = models.build(name, options)
     found = inspection.layers(network)
     assert list(found) == models.prunable(network) and network.training, "the network is left as it was"
     with FlopCounterMode(display=False) as counter, torch.no_grad():

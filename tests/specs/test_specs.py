@@ -3,6 +3,7 @@ import inspect
 import pickle
 
 import pytest
+import yaml
 
 from labkit.specs.base import digest, from_dict, to_dict, to_yaml
 from labkit.specs.networks import DataSpec, TrainSpec
@@ -24,6 +25,31 @@ def test_what_data_are_used_is_part_of_a_spec_and_comes_back_from_a_file():
     assert to_dict(DataSpec(half=None, per_class=None, resize="bilinear", shape=None)) == {}, (
         "neutral values leave none"
     )
+
+
+PROTOCOLS = {  # of ticket transfer: model, options, init, epochs, drops -> iterations and drops on 50,000 images
+    "vgg19": ({}, "glorot_normal", 160, (80, 120), 15_625, [7812, 11_719]),
+    "resnet50": ({"stem": "imagenet"}, "kaiming_normal", 90, (50, 65, 80), 8789, [4883, 6348, 7812]),
+}
+OPTIMISERS = {"sgd": {"lr": 0.1, "momentum": 0.9}, "adam": {"lr": 3e-4}}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMISERS)
+@pytest.mark.parametrize("model", PROTOCOLS)
+def test_a_spec_can_say_the_protocol_of_ticket_transfer(model, optimizer):
+    options, init, epochs, drops, iterations, at = PROTOCOLS[model]
+    train = TrainSpec(
+        f"{epochs}ep", optimizer, batch_size=512, weight_decay=1e-4, augment="crop_flip",
+        lr_drops=[f"{drop}ep" for drop in drops], **OPTIMISERS[optimizer],
+    )  # fmt: skip
+    data = DataSpec("cifar10", "half", validation=0)
+    prune = PruneSpec(scope="global", levels=30, layer_rates={"classifier.weight": 0})
+    spec = TicketSpec(model, options, data, train, init, prune, rewind="1ep")
+    assert from_dict(TicketSpec, yaml.safe_load(to_yaml(spec))) == spec
+    clock = spec.train.clock(50_000)
+    assert clock.run == iterations and [clock.iterations(drop) for drop in spec.train.lr_drops] == at
+    assert spec.train.lr_drop_factor == 0.1 and clock.iterations(spec.rewind) == 98
+    assert round(100 * (1 - (1 - spec.prune.rate) ** spec.prune.levels), 2) == 99.88, "pruned, after 31 points"
 
 
 def test_round_trip_and_hash_is_of_the_meaning():

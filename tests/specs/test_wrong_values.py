@@ -168,7 +168,7 @@ MODELS = {
     "conv_2": {"classes": COUNTS, "width": ABOVE, "dropout": SHARES},
     "lenet_300_100": {"classes": COUNTS, "activation": set()},
     "resnet20": {"classes": COUNTS, "width": ABOVE},
-    "resnet50": {"classes": COUNTS, "width": ABOVE, "zero_last_norm": SWITCH},
+    "resnet50": {"classes": COUNTS, "width": ABOVE, "zero_last_norm": SWITCH, "stem": set()},
     "vgg19": {"classes": COUNTS, "width": ABOVE},
     "wrn_22_2": {"classes": COUNTS, "width": ABOVE, "dropout": SHARES},
 }

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from labkit.figures import learning, lottery
+from labkit.figures import findings, learning, lottery
 from labkit.figures.style import NAMES
 from labkit.ground.bounds import AtLeast, AtMost
 from labkit.ground.progress import Progress
@@ -153,6 +153,68 @@ def test_accuracy_at_fractions_by_hand():
     late = [row for row in rows if row["level"] == 0 or row["iteration"] >= 20]
     with pytest.raises(ValueError, match="not evaluated up to 0.25 of the run"):
         metrics.at_fractions(pd.DataFrame(late), [0.25])
+
+
+@pytest.fixture
+def unheld():
+    """Evaluations of tickets and a control that held nothing out."""
+    rows = network("ticket", 0, 0, [None] * 3, [0.1, 0.97, 0.9]) + network("ticket", 1, 0, [None] * 3, [0.1, 0.5, 0.93])
+    rows += network("random_reinit", 1, 0, [None] * 3, [0.1, 0.95, 0.88])
+    return pd.DataFrame([row | {"train_accuracy": row["test_accuracy"] / 2} for row in rows])
+
+
+def test_without_validation_accuracies_are_those_at_the_end(unheld):
+    ends = metrics.ends(unheld)
+    assert ends["accuracy_at_end"].tolist() == [0.88, 0.9, 0.93] and set(ends["iterations"]) == {20}
+    assert ends["branch"].tolist() == ["random_reinit", "ticket", "ticket"], "not the best, which was earlier"
+    assert ends["train_accuracy_at_end"].tolist() == [0.44, 0.45, 0.465]
+    assert metrics.ticket_minus(ends, "random_reinit").to_dict() == pytest.approx({(1, 0): 5.0})
+    assert metrics.ticket_minus(ends, "dense").to_dict() == pytest.approx({(1, 0): 3.0})
+    halfway = metrics.at_fractions(unheld, [0.5])
+    assert halfway["accuracy_at_0.5_of_run"].tolist() == [0.95, 0.97, 0.5]
+    figure = lottery.by_sparsity(ends, panels=[lottery.END], columns=1, title="t")
+    assert [list(trace.y) for trace in figure.data] == [[90.0, 93.0], [88.0]]
+
+
+def test_ends_of_runs_with_validation_are_those_of_their_outcomes():
+    rows = network("ticket", 0, 0, [3, 1, 2], [0.1, 0.95, 0.9])
+    rows += [row | {"diverged": True} for row in network("ticket", 0, 1, [1, 1, 1], [0.1, 0.1, 0.1])]
+    ends, outcomes = metrics.ends(pd.DataFrame(rows)), metrics.outcomes(pd.DataFrame(rows))
+    assert ends["accuracy_at_end"].tolist() == outcomes["accuracy_at_end"].tolist() == [0.9]
+    assert ends["train_accuracy_at_end"].isna().all(), "runs of before it was kept"
+
+
+def test_what_chooses_by_validation_says_what_to_use_without(unheld):
+    ends = metrics.ends(unheld)
+    with pytest.raises(
+        ValueError, match=r"no early stop without a validation loss .*validation is 0.*use metrics.ends"
+    ):
+        metrics.outcomes(unheld)
+    calls = [
+        lambda: metrics.paired(ends, "random_reinit", 1),
+        lambda: metrics.against_dense(ends, 1),
+        lambda: metrics.ticket_minus(ends, "dense", "accuracy_at_early_stop"),
+        lambda: comparisons.speed_ratios(ends, "random_reinit", 1),
+        lambda: comparisons.falls_below_dense(ends, "ticket"),
+        lambda: comparisons.falls_earlier_by(ends, "random_reinit"),
+        lambda: comparisons.largest_gain_pp(ends, [0]),
+        lambda: comparisons.largest_speedup(ends, [0]),
+        lambda: comparisons.stops_earlier_by(ends, 1),
+        lambda: comparisons.share_below_ticket(ends, "random_reinit", 90, [0]),
+        lambda: lottery.by_sparsity(ends, title="t"),
+        lambda: findings.best_level({"n": ends}, [0], said="s", otherwise="o"),
+        lambda: findings.below_dense(ends, ["ticket"], [0], otherwise="o"),
+        lambda: findings.ticket_minus(ends, "random_reinit", [1], [0], otherwise="o"),
+    ]
+    for call in calls:
+        with pytest.raises(
+            ValueError, match=r"no (accuracy_at_early_stop|early_stop_iteration), .*metrics.ticket_minus"
+        ):
+            call()
+    with pytest.raises(
+        ValueError, match="this table has no accuracy_at_0.5_of_run, but for accuracies accuracy_at_end"
+    ):
+        metrics.ticket_minus(ends, "dense", "accuracy_at_0.5_of_run")
 
 
 def test_ticket_minus_by_hand(table):

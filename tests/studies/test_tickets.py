@@ -104,6 +104,33 @@ def test_finished_runs_are_read_and_more_levels_extend_them(runs):
     assert sorted(scan()["density"].round(4)) == [0.6406, 0.8004, 1.0]
 
 
+def test_tickets_need_nothing_held_out(runs):
+    data = lk.DataSpec("digits", half="b", validation=0)
+    tickets = lk.find_tickets(small_spec(levels=1, data=data), [0])
+    control = lk.branch(tickets, "random_reinit")
+    assert [tickets.experiment.data.size(split) for split in ("train", "validation", "test")] == [718, 0, 360]
+    table = metrics.curves(tickets, control)
+    assert table["validation_loss"].isna().all() and not table["diverged"].any()
+    ends = metrics.ends(table)
+    assert set(ends["iterations"]) == {60} and len(ends) == 3 and ends["accuracy_at_end"].between(0, 1).all()
+    last = table[table["iteration"] == 60].set_index(["branch", "level"])["test_accuracy"].to_dict()
+    assert ends.set_index(["branch", "level"])["accuracy_at_end"].to_dict() == last
+    assert metrics.ticket_minus(ends, "random_reinit").index.tolist() == [(1, 0)]
+    before = finished(runs)
+    again = lk.find_tickets(small_spec(levels=1, data=data), [0])
+    assert finished(runs) == before and again.metrics().equals(tickets.metrics())
+    other = lk.find_tickets(small_spec(levels=0, data=lk.DataSpec("digits", half="a", validation=0)), [0])
+    assert not set(other.runs[0].hashes) & set(tickets.runs[0].hashes), "the other half is another run"
+
+
+def test_a_loss_that_is_not_a_number_is_divergence_without_validation_too(runs):
+    spec = small_spec(levels=0, data=lk.DataSpec(validation=0), train={"optimizer": "sgd", "lr": 1000.0})
+    with pytest.warns(UserWarning, match="its loss was not finite"):
+        tickets = lk.find_tickets(spec, [0])
+    assert tickets.runs[0].results[0]["diverged_at"] is not None
+    assert metrics.ends(metrics.curves(tickets)).empty
+
+
 def test_rewinding_to_a_later_step(runs):  # pitfall: rewound-off-by-one
     spec = small_spec(levels=1, rewind="1ep", duration="2ep")
     trunk = lk.find_tickets(spec, [0])

@@ -21,6 +21,7 @@ NETWORKS = {
     "conv_2": ({"width": 0.1, "dropout": 0.5}, (3, 32, 32)),
     "resnet20": ({"width": 0.25}, (3, 32, 32)),
     "vgg19": ({"width": 0.1}, (3, 32, 32)),
+    "resnet50": ({"width": 0.0625, "stem": "imagenet"}, (3, 32, 32)),
 }
 
 
