@@ -59,6 +59,12 @@ def test_groups_stay_whole_and_halves_are_balanced():  # pitfall: halves-that-ov
         splits.half(labels, "a", torch.zeros(600, dtype=torch.uint8))
 
 
+def test_what_is_drawn_stays_what_it_was():
+    drawn = {"5e575c85a451fa7e": {"half": "a"}, "500afba87fa01a52": {"half": "b", "per_class": 10, "validation": 0}}
+    for digest, given in drawn.items():
+        assert data.load("digits", **given).digest.startswith(digest), "runs of the past are found by it"
+
+
 def test_groups_by_hand():
     groups = torch.tensor([5] * 4 + [3] * 3 + [9] * 2 + [1])
     labels = torch.tensor([0, 0, 0, 1, 0, 0, 1, 1, 1, 0])
