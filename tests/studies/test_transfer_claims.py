@@ -1,0 +1,104 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from labkit.figures import carrying
+from labkit.ground.bounds import AtLeast
+from labkit.studies import sources
+from labkit.studies import transfer_claims as judged
+from labkit.studies.transfer_study import study_transfer
+from tests.studies.test_transfer import task
+
+
+def series(values):
+    """Differences by (level, seed)."""
+    found = pd.Series(values)
+    return found.rename_axis(["level", "seed"])
+
+
+def table(accuracies):
+    """(branch, level) -> accuracy of one seed, at 80 % of the weights a level."""
+    rows = [(branch, level, 0, 0, 100 * 0.8**level, value) for (branch, level), value in accuracies.items()]
+    columns = ["branch", "level", "seed", "copy", "percent_remaining", "accuracy_at_end"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_numbers_of_a_seed_are_means_over_levels_and_tasks_and_unknown_where_one_is_missing():
+    gaps = {"a": series({(1, 0): 1.0, (2, 0): 3.0, (1, 1): 4.0, (2, 1): 4.0}),
+            "b": series({(1, 0): -1.0, (1, 1): 2.0})}  # fmt: skip
+    assert judged.means(gaps, [0, 1]) == [0.5, 3.0]
+    assert judged.worst(gaps, [0, 1]) == [-1.0, 2.0]
+    gaps["b"] = gaps["b"].drop((1, 1))
+    assert [math.isnan(value) for value in judged.means(gaps, [0, 1])] == [False, True]
+    assert [math.isnan(value) for value in judged.worst(gaps, [0, 1])] == [False, True]
+    assert judged.means({}, [0]) == []
+
+
+def test_a_richer_source_is_compared_on_every_task_with_native_tickets_on_its_own():
+    ways = {"1": ("resnet50", "cifar100", "cifar10"), "2": ("resnet50", "cifar100", "svhn"),
+            "3": ("resnet50", "cifar10", "svhn"), "4": ("vgg19", "cifar100", "cifar10")}  # fmt: skip
+    tables = {
+        "1": table({("ticket", 1): 0.80, ("carried", 1): 0.83}),
+        "2": table({("ticket", 1): 0.90, ("carried", 1): 0.91}),
+        "3": table({("ticket", 1): 0.90, ("carried", 1): 0.92}),
+        "4": table({("ticket", 1): 0.80, ("carried", 1): 0.10}),
+    }
+    assert judged.richer_source(tables, ways, "resnet50", "cifar100", "cifar10", [0]) == [pytest.approx((3 - 1) / 2)]
+    assert judged.richer_source(tables, ways, "conv_2", "cifar100", "cifar10", [0]) == []
+
+
+def test_a_network_that_never_falls_is_a_bound():
+    ways = {"1": ("resnet50", "a", "b"), "2": ("vgg19", "a", "b")}
+    tables = {
+        "1": table({("ticket", 0): 0.9, ("ticket", 1): 0.84, ("ticket", 2): 0.8}),
+        "2": table({("ticket", 0): 0.9, ("ticket", 1): 0.9, ("ticket", 2): 0.9}),
+    }
+    (found,) = judged.falls_earlier(tables, ways, "resnet50", "vgg19")
+    assert isinstance(found, AtLeast) and found == pytest.approx(80 - 64)
+
+
+def test_random_tickets_are_compared_with_native_ones_where_half_of_the_weights_are_left():
+    ways = {"1": ("resnet50", "a", "b")}
+    values = {("ticket", 1): 0.8, ("random_ticket", 1): 0.82, ("ticket", 5): 0.8, ("random_ticket", 5): 0.1}
+    assert judged.random_above_native({"1": table(values)}, ways, "resnet50", [0]) == [pytest.approx(2.0)]
+
+
+def test_published_curves_leave_out_what_repeats_the_sources_dense_network():
+    assert sources.transfer_curves("across_datasets", "lenet_300_100", "mnist", "fashion_mnist").empty
+    found = sources.transfer_curves("across_datasets", "vgg19", "cifar100", "cifar10")
+    assert found.groupby("series").size().to_dict() == {"carried": 31, "native": 31, "random": 31}
+    first = found[found["percent_remaining"] == 100].set_index("series")["value"]
+    assert first["native"] == 0.9258 and first["carried"] == pytest.approx(0.9241)
+    crossed = sources.transfer_curves("across_optimizers", "vgg19", "cifar10", "cifar10", ("adam", "sgd"))
+    assert crossed.groupby("series").size()["carried"] == 30, "the dense one is a copy"
+
+
+def test_a_study_holds_every_arm_on_the_target(tmp_path):
+    specs = {"slow": task(levels=1), "fast": task(levels=1, model_options={"activation": "sigmoid"})}
+    study = study_transfer(specs, [["slow", "fast"]], [0], root=tmp_path)
+    (found,) = study.ends().values()
+    arms = ["ticket", "carried", "random_ticket", "random_reinit", "random_sparse", "init_only"]
+    assert sorted(set(found["branch"])) == sorted(arms) and study.branches == arms[1:]
+    assert study.told() == {"slow → fast": ("lenet_300_100", "digits", "digits")}
+    figure = carrying.by_task(study.ends(), title="A finding")
+    names = [trace.name for trace in figure.data if trace.showlegend]
+    assert names == ["native ticket", "carried ticket", "mask alone carried", "weights alone carried", "random ticket",
+                     "random within layers"]  # fmt: skip
+    told = carrying.pays(study.costs()).layout.title.text
+    assert told.startswith("Fewest reuses until a search has paid. slow → fast: ")
+    few = study_transfer(specs, [["slow", "fast"]], [0], other_levels=[], root=tmp_path)
+    assert few.branches == ["carried", "random_ticket", "random_reinit"]
+
+
+def test_a_route_is_two_tasks_that_are_there():
+    with pytest.raises(ValueError, match="unknown task 'fats'"):
+        study_transfer({"slow": task(), "fast": task()}, [["slow", "fats"]], [0])
+    with pytest.raises(ValueError, match=r"routes\[0\] is 'slow': a route is two tasks"):
+        study_transfer({"slow": task()}, ["slow"], [0])
+
+
+def test_a_search_that_saves_nothing_never_pays():
+    costs = pd.DataFrame({"percent_remaining": [80.0], "reuses": [np.inf]})
+    assert carrying.break_even_said({"a": costs}) == "Reuses until the search for a ticket has paid for itself"
