@@ -30,8 +30,9 @@ lint: $(READY)  ## style, format and types
 
 test: lint  ## everything that must pass: lint, tests, and all notebooks against their committed verdicts
 	$(BIN)/python -m pytest
-	runs=$$(mktemp -d) && LABKIT_RUNS=$$runs LABKIT_PROGRESS=log $(BIN)/python -m pytest -p tests.nbval_kernel \
-	  --nbval-lax --nbval-cell-timeout=600 notebooks; status=$$?; rm -rf $$runs; exit $$status
+	runs=$$(mktemp -d) && LABKIT_RUNS=$$runs LABKIT_PROGRESS=log OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+	  -p tests.nbval_kernel -n 2 --dist loadscope --nbval-lax --nbval-cell-timeout=600 notebooks; \
+	  status=$$?; rm -rf $$runs; exit $$status
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyter lab notebooks

@@ -22,7 +22,7 @@ def fresh_head(task: Experiment, shapes: Mapping[str, tuple[int, ...]], head: st
         ValueError: if more than the head differs, the head is to be the same and differs, or is to be fresh and is
             pruned.
     """
-    module = task.output.removesuffix(".weight")
+    module = task.output.rpartition(".")[0]
     theirs = {name: tuple(tensor.shape) for name, tensor in task.initial(0, "head").items()}
     names = tuple(name for name in theirs if name.rpartition(".")[0] == module)
     differ = [name for name in {**shapes, **theirs} if shapes.get(name) != theirs.get(name)]

@@ -47,7 +47,7 @@ def carried(tickets, odd_digits):
 HEAD = ("fc3.weight", "fc3.bias")
 
 
-# pitfall: another-head
+# pitfalls: head-of-another-set
 def test_a_carried_ticket_is_the_ticket_with_a_head_of_its_own(tickets, carried):
     for level in (1, 2):
         for seed in (0, 1):
