@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from labkit.ground.steps import Step
 from labkit.notebook.settings import settings
+from labkit.runs.bank import Bank
 from labkit.runs.experiment import Experiment
 from labkit.runs.ticket_files import Ticket
 from labkit.specs.networks import DataSpec, TrainSpec
@@ -15,6 +16,7 @@ from labkit.studies.sparse_training import train, train_sparse
 from labkit.studies.tickets import branch, find_tickets, random_reinit, random_sparse
 
 __all__ = [
+    "Bank",
     "DataSpec",
     "Experiment",
     "PruneSpec",

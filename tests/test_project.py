@@ -94,7 +94,8 @@ def test_what_is_imported_is_declared():
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     roots = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"labkit"}
     packages = metadata.packages_distributions()
-    declared = {re.split(r"[<>=\[ ]", entry)[0] for entry in PROJECT["dependencies"]}
+    extras = PROJECT["optional-dependencies"]
+    declared = {re.split(r"[<>=\[ ]", entry)[0] for entry in PROJECT["dependencies"] + extras["onnx"] + extras["hub"]}
     assert {root for root in roots if not declared & {name.lower() for name in packages.get(root, [])}} == set()
 
 

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from labkit.ground.tensor_headers import LENGTH, MOST_HEADER, parsed, read_header
+from labkit.ground.tensor_headers import LENGTH, MOST_HEADER, parsed, read_header, written
 
 PART = ".part"  # ends the names of files that are not written to their end yet
 
@@ -56,7 +55,7 @@ def write(
     said = json.dumps(about or {}, sort_keys=True)
     digests = json.dumps({name: _digest(name, tensor) for name, tensor in plain.items()}, sort_keys=True)
     metadata = {"about": said, "digests": digests, "sha256": _whole(said, digests)}
-    content = save(plain, metadata=metadata)
+    content = written(plain, metadata)
     if (length := int.from_bytes(content[:LENGTH], "little")) > most_header:
         raise ValueError(f"cannot write {path}: names and description take {length:,} bytes, at most {most_header:,}")
     write_bytes(path, content)

@@ -1,4 +1,6 @@
-"""The header of a safetensors file, taken from a stranger: nothing that it says is believed before it is checked.
+"""Safetensors files, byte for byte: written the same for the same, and taken from strangers.
+
+Of a header that is read nothing is believed before it is checked.
 
 Eight bytes say how long the header is (little-endian), then it comes as JSON: name -> {dtype, shape, data_offsets}, and
 `__metadata__`, texts by name; the data follow without gap or overlap. The header is read before any tensor takes
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 LENGTH = 8  # bytes that say how long the header is
 MOST_HEADER = 10**8  # bytes, the format's own bound
@@ -25,6 +28,7 @@ DTYPES = {
     "BF16": torch.bfloat16, "I32": torch.int32, "U32": torch.uint32, "F32": torch.float32, "F64": torch.float64,
     "I64": torch.int64, "U64": torch.uint64, "C64": torch.complex64,
 }  # fmt: skip
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,30 @@ class Layout:
     shape: tuple[int, ...]
     begin: int
     end: int
+
+
+def written(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The content of a file: of the same tensors and metadata always the same bytes.
+
+    Args:
+        tensors: contiguous, on the CPU. The largest element types come first, so that all are aligned.
+        metadata: texts by name.
+
+    Raises:
+        ValueError: for a type of element that the format has not.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    parts, at = [], 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
+        if tensor.dtype not in _NAMES:
+            raise ValueError(f"{name} is {tensor.dtype}, which no safetensors file holds")
+        parts.append(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        end = at + len(parts[-1])
+        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH)
+    return b"".join([len(text).to_bytes(LENGTH, "little"), text, *parts])
 
 
 def read_header(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import labkit as lk
 from labkit import models
@@ -90,6 +91,27 @@ def test_tensors_of_a_file_do_not_follow_what_is_written_into_it(tmp_path):
         file.seek(-4000, 2)
         file.write(bytes(4000))
     assert torch.equal(found["x"], torch.arange(10_000.0))
+
+
+def test_the_same_ticket_is_the_same_file_which_the_library_reads(ticket, tmp_path):
+    one, two = (ticket.save(tmp_path / name).read_bytes() for name in ("one", "two"))
+    assert one == two
+    odd = {
+        "b": torch.tensor([True]),
+        "e": torch.empty(0, 3),
+        "h": torch.ones(3, dtype=torch.bfloat16),
+        "i": torch.tensor(7),
+        "u": torch.tensor([1, 2, 3], dtype=torch.uint8),
+        "x": torch.arange(6.0).reshape(2, 3).T,
+    }
+    tensor_files.write(tmp_path / "odd", odd, {"é": "ü"})
+    theirs, (mine, about) = load_file(tmp_path / "odd"), tensor_files.read(tmp_path / "odd")
+    assert about == {"é": "ü"} and set(theirs) == set(mine) == set(odd)
+    for name, tensor in odd.items():
+        assert torch.equal(theirs[name], tensor) and torch.equal(mine[name], tensor)
+        assert theirs[name].dtype == mine[name].dtype == tensor.dtype
+    with pytest.raises(ValueError, match="z is torch.complex128, which no safetensors file holds"):
+        tensor_files.write(tmp_path / "z", {"z": torch.ones(1, dtype=torch.complex128)})
 
 
 def test_weights_that_are_not_finite_are_refused(ticket):
