@@ -52,7 +52,7 @@ class Bank:
         return Card.of_text(name, self.place.read(f"{ticket_name('name', name)}.json", MOST_CARD))
 
     def cards(self) -> dict[str, Card]:
-        """All cards that are right; those that are not are named in a warning each, and left out.
+        """All cards that are right; those that are not, or cannot be read, are named in a warning each and left out.
 
         Raises:
             FileNotFoundError: if there is no bank.
@@ -62,7 +62,7 @@ class Bank:
         for name in self.place.names():
             try:
                 found[name] = self.card(name)
-            except (ValueError, FileNotFoundError) as error:
+            except (ValueError, OSError) as error:
                 warnings.warn(f"{self.place}: {error}", stacklevel=3)
         return found
 
