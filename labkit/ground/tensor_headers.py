@@ -19,6 +19,7 @@ from torch import Tensor
 
 LENGTH = 8  # bytes that say how long the header is
 MOST_HEADER = 10**8  # bytes, the format's own bound
+DEEPEST = 50  # objects in objects: who walks through them does it by recursion
 PER_VALUE = 20  # bytes of a header for each value that it may hold: parsed, a value takes up to a hundred
 _SAYS = {"dtype", "shape", "data_offsets"}
 
@@ -119,6 +120,7 @@ def parsed(text: str, most: int = MOST_HEADER) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(found, dict):
         raise ValueError(f"it is a {type(found).__name__}, not names with values")
+    _check_values(found)
     return found
 
 
@@ -126,10 +128,20 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name comes twice")
-    for text in (*found, *found.values()):
-        if isinstance(text, str):
-            text.encode()  # half a surrogate is no text: no digest can be taken of it
     return found
+
+
+def _check_values(found: Any) -> None:
+    waiting = [(found, 0)]
+    while waiting:
+        values, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
+        for value in (*values, *values.values()) if isinstance(values, dict) else values:
+            if isinstance(value, str):
+                value.encode()  # half a surrogate is no text: no digest can be taken of it
+            elif isinstance(value, dict | list):
+                waiting.append((value, depth + 1))
 
 
 def _layout(name: str, said: Any) -> Layout:

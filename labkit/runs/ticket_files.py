@@ -1,5 +1,6 @@
 """A ticket as one file: initial weights, mask and provenance. Plain tensors, no code, safe to take from a stranger."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ class Ticket:
         """
         network = None
         if choose("form", form, exports.FORMS) == "onnx":
-            network = self.load_into(self._network() if model is None else model)
+            network = self.load_into(self._network() if model is None else copy.deepcopy(model))
         return exports.write(form, Path(path), self.weights, self.mask, network, shape)
 
     def _network(self) -> nn.Module:

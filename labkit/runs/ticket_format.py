@@ -4,6 +4,7 @@ A file may come from a stranger. Names, types, shapes and sizes are checked agai
 memory, digests (of tensors and of provenance) before they are used; nothing is executed, imported or built.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from labkit.ground import tensor_files
 from labkit.ground.lists import plain
 from labkit.ground.names import shown
+from labkit.ground.tensor_headers import parsed
 from labkit.sparsity.masks import Masks
 from labkit.sparsity.packing import check_packed, pack_network, unpack_network, unpacked_bytes
 
@@ -26,6 +28,10 @@ _NAME = re.compile(r"[\w \-]+(\.[\w \-]+)*")  # of a parameter
 def write(path: Path, weights: Mapping[str, Tensor], masks: Masks, about: Mapping[str, Any]) -> None:
     """Write weights, masks and provenance; see `Ticket.save`."""
     said = {**plain("about", dict(about)), "kind": KIND}
+    try:
+        parsed(json.dumps(said), MOST_HEADER)
+    except ValueError as error:
+        raise ValueError(f"about cannot be read back: {error}") from error
     _check_names(weights)
     packed = pack_network(weights, masks)
     check_packed(packed)

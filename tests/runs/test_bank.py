@@ -165,11 +165,22 @@ def test_a_wrong_card_is_named_and_hides_no_other(folder, case):
         lk.Bank(folder).load("sparse")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 50_000, b"{}" + b" " * 70_000])
+DEEP = b'{"kind": "labkit ticket card 1", "spec": ' + b'{"a":' * 900 + b"1" + b"}" * 901
+HALF = b'{"kind": "labkit ticket card 1", "spec": {"a": ["\\ud800"]}}'
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 50_000, b"{}" + b" " * 70_000, DEEP, HALF])
 def test_what_is_no_card_at_all_is_named_too(folder, content):
     (folder / "third.json").write_bytes(content)
     with pytest.warns(UserWarning, match="third"):
         assert len(lk.Bank(folder).cards()) == 2
+
+
+def test_a_bank_without_tickets_has_an_empty_table(tmp_path):
+    assert lk.Bank(tmp_path).table(density=(0, 1)).empty
+    (tmp_path / "folder.json").mkdir()
+    with pytest.warns(UserWarning, match="folder.json"):
+        assert lk.Bank(tmp_path).table().empty
 
 
 def test_a_card_that_lacks_a_field_says_which(folder):

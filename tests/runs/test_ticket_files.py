@@ -132,7 +132,10 @@ def test_names_that_no_weight_has_are_refused_both_ways(name, tmp_path):
 
 
 def test_provenance_that_is_not_plain_is_refused(ticket, tmp_path):
-    for about in ({3: "x"}, {"x": {3: 4}}, {"x": float("nan")}, {"x": torch.ones(1)}):
+    deep: dict = {}
+    for _ in range(60):
+        deep = {"x": deep}
+    for about in ({3: "x"}, {"x": {3: 4}}, {"x": float("nan")}, {"x": torch.ones(1)}, deep, {"x": ["\ud800"]}):
         with pytest.raises(ValueError, match="about"):
             lk.Ticket(ticket.weights, ticket.mask, about).save(tmp_path / "t.safetensors")
     assert not list(tmp_path.iterdir())
