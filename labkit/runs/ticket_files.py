@@ -68,8 +68,8 @@ class Ticket:
     def module(self, model: nn.Module | None = None) -> nn.Module:
         """A plain PyTorch network to train in a loop of your own: pruned weights stay zero under any optimiser.
 
-        Masked weights are parametrisations (see `labkit.models.masked`): it can be copied, moved, saved and compiled as
-        other networks can. `Ticket.of_module` makes a ticket of what was trained, `labkit.models.masked.unmasked` a
+        Masked weights are parametrisations (see `labkit.models.masked`): it can be copied, moved and saved as other
+        networks can. `Ticket.of_module` makes a ticket of what was trained, `labkit.models.masked.unmasked` a
         network without masks.
 
         Args:
