@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from labkit.ground.steps import Step
 from labkit.notebook.settings import settings
+from labkit.runs.bank import Bank
 from labkit.runs.experiment import Experiment
 from labkit.runs.ticket_files import Ticket
 from labkit.specs.networks import DataSpec, TrainSpec
@@ -18,6 +19,7 @@ from labkit.studies.tickets import find_tickets
 from labkit.studies.transfer import transfer
 
 __all__ = [
+    "Bank",
     "DataSpec",
     "Experiment",
     "PruneSpec",

@@ -18,7 +18,13 @@ STOREYS = [  # from the ground up; those of one row know nothing of each other
     {"figures"},
     {"notebook"},
 ]
-HEAVY = {"torchvision": None, "plotly": "figures"}  # what takes seconds to import: from which storey on, if at all
+HEAVY = {  # what takes seconds to import, or need not be there: from which storey on at the top of a module, if at all
+    "torchvision": None,
+    "huggingface_hub": None,
+    "onnx": None,
+    "onnxscript": None,
+    "plotly": "figures",
+}
 
 
 def height(storey: str) -> int:

@@ -6,16 +6,17 @@ No pickle: tickets come from strangers.
 import hashlib
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
+
+from labkit.ground.tensor_headers import LENGTH, MOST_HEADER, parsed, read_header, written
 
 PART = ".part"  # ends the names of files that are not written to their end yet
 
@@ -41,13 +42,93 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}; what it held before is kept") from error
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> None:
-    """Write tensors and a JSON-able description to a safetensors file, atomically; each tensor with its SHA-256."""
+def write(
+    path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None, most_header: int = MOST_HEADER
+) -> None:
+    """Write tensors and a JSON-able description to a safetensors file, atomically; each tensor with its SHA-256.
+
+    Raises:
+        OSError: if it cannot be written.
+        ValueError: if the header takes more than `most_header` bytes.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     said = json.dumps(about or {}, sort_keys=True)
     digests = json.dumps({name: _digest(name, tensor) for name, tensor in plain.items()}, sort_keys=True)
     metadata = {"about": said, "digests": digests, "sha256": _whole(said, digests)}
-    write_bytes(path, save(plain, metadata=metadata))
+    content = written(plain, metadata)
+    if (length := int.from_bytes(content[:LENGTH], "little")) > most_header:
+        raise ValueError(f"cannot write {path}: names and description take {length:,} bytes, at most {most_header:,}")
+    write_bytes(path, content)
+
+
+class TensorFile:
+    """A file by `write`, opened: its description has been checked against its digest, its tensors are read on demand.
+
+    Tensors are copied out of the file into memory of their own: what happens to the file afterwards does not matter.
+
+    Attributes:
+        path: of the file.
+        about: its description.
+        layouts: name -> dtype, shape and place of its tensors, which are as many bytes as the file has.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, most_header: int):
+        self.path, self._file = path, file
+        size = os.fstat(file.fileno()).st_size
+        self.layouts, metadata, self._begin = read_header(path, file, size, most_header)
+        said, digests = metadata.get("about", ""), metadata.get("digests", "")
+        if metadata.get("sha256") != _whole(said, digests):
+            raise _damaged(path, "description")
+        try:
+            self.about, self._digests = parsed(said, most_header), parsed(digests, most_header)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: of its description, {error}") from error
+        if set(self._digests) != set(self.layouts):
+            raise _damaged(path, "list of tensors")
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Tensors by name.
+
+        Raises:
+            ValueError: if one is damaged, or the file was cut short meanwhile.
+        """
+        return {name: self._read(name) for name in names}
+
+    def _read(self, name: str) -> Tensor:
+        layout = self.layouts[name]
+        content = torch.empty(layout.end - layout.begin, dtype=torch.uint8)
+        self._file.seek(self._begin + layout.begin)
+        if self._file.readinto(content.numpy().data) != len(content):  # type: ignore[attr-defined]
+            raise ValueError(f"{self.path} is damaged or cut short: {name} is not there to its end")
+        if layout.dtype == torch.bool and len(content) and content.max() > 1:
+            raise ValueError(f"{self.path} is damaged: {name} holds what is neither true nor false")
+        tensor = content.view(layout.dtype).reshape(layout.shape)
+        if self._digests[name] != _digest(name, tensor):
+            raise _damaged(self.path, name)
+        return tensor
+
+
+@contextmanager
+def opened(path: Path, most_header: int = MOST_HEADER) -> Iterator[TensorFile]:
+    """Open what `write` wrote.
+
+    Args:
+        path: of the file.
+        most_header: bytes of a header that is read; of a stranger's file few, since parsing takes many times them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if it cannot be opened (no permission, too many open files).
+        ValueError: if it is damaged, cut short, no file, or not by `write`.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError(f"{path} is no file")  # a folder, or a pipe that would be waited for
+        file = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"no file {path}") from None
+    with file:
+        yield TensorFile(path, file, most_header)
 
 
 def read(path: Path, *parts: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -58,27 +139,17 @@ def read(path: Path, *parts: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         parts: with how the names of the tensors that are wanted begin; default all.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        OSError: if it cannot be opened (no permission, too many open files).
-        ValueError: if it is damaged, cut short, or not by `write`.
+        FileNotFoundError, OSError, ValueError: those of `opened`, and a ValueError if a tensor is damaged.
     """
-    with _opened(path) as file:
-        about, digests = _described(path, file)
-        names = [name for name in digests if not parts or name.startswith(parts)]
-        try:
-            tensors = {name: file.get_tensor(name) for name in names}
-        except SafetensorError as error:
-            raise ValueError(f"{path} is damaged or cut short ({error})") from error
-    for name, tensor in tensors.items():
-        if digests[name] != _digest(name, tensor):
-            raise _damaged(path, name)
-    return tensors, about
+    with opened(path) as file:
+        names = [name for name in file.layouts if not parts or name.startswith(parts)]
+        return file.read(names), file.about
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """The description alone; errors are those of `read`."""
-    with _opened(path) as file:
-        return _described(path, file)[0]
+    """The description alone; errors are those of `opened`."""
+    with opened(path) as file:
+        return file.about
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -87,31 +158,6 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         found.update(_digest(name, tensors[name].detach().cpu().contiguous()).encode())
     return found.hexdigest()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        path.open("rb").close()  # what the system refuses is its own error, not damage
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"no file {path}") from None
-    try:
-        file = safe_open(path, framework="pt")
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or cut short ({error})") from error
-    with file:
-        yield file
-
-
-def _described(path: Path, file: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    metadata = file.metadata() or {}
-    said, digests = metadata.get("about", ""), metadata.get("digests", "")
-    if metadata.get("sha256") != _whole(said, digests):
-        raise _damaged(path, "description")
-    about, found = json.loads(said), json.loads(digests)
-    if set(found) != set(file.keys()):
-        raise _damaged(path, "list of tensors")
-    return about, found
 
 
 def _damaged(path: Path, what: str) -> ValueError:

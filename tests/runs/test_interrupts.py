@@ -68,7 +68,7 @@ def presses():
         time.sleep(0.015)
 def show(self, done, note):
     shown.append(done)
-    if done > 60 and sys.argv[2:] and len(shown) > 3 and not pressing.is_alive() and not pressing.ident:
+    if done > 0 and sys.argv[2:] and len(shown) > 1 and not pressing.is_alive() and not pressing.ident:
         pressing.start()
 pressing = threading.Thread(target=presses)
 Progress.__call__ = show
