@@ -6,7 +6,11 @@ or gone. Linked images, and a link to the whole data set, are followed.
 """
 
 import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ from torch import Tensor
 from labkit.ground.randomness import generator
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+PARTS = ("train", "test")
 LITTER = {"__MACOSX", "__pycache__", "@eaDir", "lost+found"}
 
 
@@ -33,14 +38,48 @@ def read_folder(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     if not classes:
         raise ValueError(f"{path}: a folder of images holds one folder a class, or train/ and test/ that do")
     images, labels = _read_classes(root, classes)
-    if "train" not in parts:
-        return _hold_out(images, labels, path), classes
     found = {"train_images": images, "train_labels": labels}
+    if "train" not in parts:
+        found = _hold_out(images, labels, path)
     if "test" in parts:
         if lone := sorted(set(classes) ^ set(_classes(parts["test"]))):
-            raise ValueError(f"{path}: train/ and test/ must hold the same classes; in only one of them is {lone[0]!r}")
+            only = parts["train" if lone[0] in classes else "test"].name
+            raise ValueError(f"{path}: train/ and test/ must hold the same classes; {lone[0]!r} is in {only}/ alone")
         found["test_images"], found["test_labels"] = _read_classes(parts["test"], classes)
+    _tell_seen(found, path)
     return found, classes
+
+
+def write_folder(path: Path, tensors: Mapping[str, Tensor], classes: Sequence[str]) -> Path:
+    """Write a data set as a folder of images: `train/CLASS/00000.png` and `test/CLASS/...`, numbered in each part.
+
+    It is made beside `path` and moved there when it is whole; what is at `path` already is kept as it is.
+
+    Args:
+        path: of the folder.
+        tensors: uint8 images (N, 1 or 3, H, W) and labels (N,), by key (see `labkit.data.files`).
+        classes: names, by label.
+
+    Returns:
+        `path`.
+    """
+    from PIL import Image
+
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as beside:
+        whole = Path(beside) / path.name
+        for part in (part for part in PARTS if f"{part}_images" in tensors):
+            for name in classes:
+                (whole / part / name).mkdir(parents=True)
+            pairs = zip(tensors[f"{part}_images"], tensors[f"{part}_labels"].tolist(), strict=True)
+            for number, (image, label) in enumerate(pairs):
+                pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+                Image.fromarray(pixels.numpy()).save(whole / part / classes[label] / f"{number:05}.png")
+        with suppress(OSError):  # somebody else was faster
+            whole.rename(path)
+    return path
 
 
 def _parts(path: Path) -> dict[str, Path]:
@@ -48,13 +87,26 @@ def _parts(path: Path) -> dict[str, Path]:
     folders = {entry.name.lower(): entry for entry in path.iterdir() if entry.is_dir()}
     if "train" not in folders or not any(entry.is_dir() and _is_class(entry) for entry in folders["train"].iterdir()):
         return {}  # no such folder, or a class of that name
-    others = sorted(entry.name for name, entry in folders.items() if name not in ("train", "test") and _is_class(entry))
+    others = sorted(entry.name for name, entry in folders.items() if name not in PARTS and _is_class(entry))
     if others:
         warnings.warn(
             f"{path}: only train/ and test/ are read, not {', '.join(others)}/; validation images come from train/",
             stacklevel=5,
         )
-    return {name: folders[name] for name in ("train", "test") if name in folders}
+    return {name: folders[name] for name in PARTS if name in folders}
+
+
+def _tell_seen(found: Mapping[str, Tensor], path: Path) -> None:
+    """Warn of test images that are training images too, pixel by pixel."""
+    marks = {
+        key: [blake2b(image.numpy().tobytes()).digest() for image in found[key]] for key in found if "images" in key
+    }
+    if twice := sum(map(set(marks["train_images"]).__contains__, marks.get("test_images", []))):
+        warnings.warn(
+            f"{path}: {twice} of {len(marks['test_images'])} test images are training images too: accuracy on them "
+            "says nothing of images that were never seen",
+            stacklevel=5,
+        )
 
 
 def _is_class(entry: Path) -> bool:
@@ -89,7 +141,10 @@ def _read_classes(root: Path, classes: tuple[str, ...]) -> tuple[Tensor, Tensor]
     for label, name in enumerate(classes):
         files = sorted(file for file in (root / name).iterdir() if _is_image(file.name))
         if inner := sorted(entry.name for entry in (root / name).iterdir() if entry.is_dir() and _is_class(entry)):
-            raise ValueError(f"{root / name} is a class and holds a folder, {inner[0]}: images lie in the class itself")
+            raise ValueError(
+                f"{root / name} is a class and holds a folder, {inner[0]}: images lie in the class itself (of parts of "
+                "a data set, only train/ and test/ are known)"
+            )
         if not files:
             known = ", ".join(sorted(IMAGE_SUFFIXES))
             raise ValueError(f"{root / name} holds no image: a class needs some ({known}); take away what is no class")

@@ -41,7 +41,7 @@ def arrays(name: str) -> Arrays:
     """
     if is_own(name):
         return read(Path(name).expanduser())
-    if choose("data set (or path)", name, KNOWN) in EMBEDDED:
+    if choose("data set (or path: './mine')", name, KNOWN) in EMBEDDED:
         return EMBEDDED[name]()
     if name in DERIVED:
         source, change = DERIVED[name]

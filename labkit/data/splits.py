@@ -79,7 +79,9 @@ def held_out(labels: Tensor, validation: int | None, train: int | None, per_clas
     held = max(1, min(5000, len(labels) // 6)) if validation is None else validation
     available = len(labels) - held
     if held < 0 or available < 1 or (train or 1) > available or (train is not None and train < 1):
-        raise ValueError(f"{len(labels)} training images cannot give {held} for validation and {train} to train")
+        raise ValueError(
+            f"{len(labels)} training images cannot give {held} for validation and {train or 'any'} to train"
+        )
     order = torch.randperm(len(labels), generator=generator(0, "validation"))
     others = order[held:]
     if per_class is not None:

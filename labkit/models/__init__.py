@@ -1,18 +1,18 @@
 """Networks, which of their parameters can be pruned, and how they are initialised. One family a file."""
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from labkit.ground.names import choose
 from labkit.ground.randomness import ambient, derive, generator
 from labkit.models.conv import conv_2, conv_4, conv_6
 from labkit.models.lenet import LeNet300100
+from labkit.models.own import imported
 from labkit.models.resnet import ResNet20
 from labkit.models.resnet50 import ResNet50
 from labkit.models.vgg import VGG19
@@ -50,43 +50,21 @@ def builder(name: str) -> Callable[..., nn.Module]:
     Raises:
         ValueError: if there is no such model, module or function, or it cannot be a network.
     """
-    return _imported(name) if ":" in name else MODELS[choose("model", name, MODELS)]
-
-
-def _imported(name: str) -> Callable[..., nn.Module]:
-    """What `"package.module:function"` names; importing runs the module, so the standard library's are refused first.
-
-    Not a fence against strangers' code, which any module can hold, but against names that no network can have.
-    """
-    module, _, attribute = name.partition(":")
-    if not _outside_python(module):
-        raise ValueError(f"model {name!r} cannot be a network: {module} is part of Python's standard library")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"model {name!r} cannot be imported: {error}") from error
-    network = inspect.isclass(found) and issubclass(found, nn.Module)
-    if not network and not (inspect.isfunction(found) and _outside_python(found.__module__)):
-        raise ValueError(
-            f"model {name!r} cannot be a network: it must be a subclass of nn.Module, or a function that returns a "
-            "network, written in Python and outside its standard library"
-        )
-    return found
-
-
-def _outside_python(module: str) -> bool:
-    return module.split(".")[0] not in sys.stdlib_module_names
+    return imported(name) if ":" in name else MODELS[choose("model", name, MODELS)]
 
 
 def build(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) -> nn.Module:
     """Build a network; parameters that its own code draws are drawn from `seed`.
 
     Raises:
-        ValueError: for an unknown model, an option it does not take, or a function that returns no network.
+        ValueError: for an unknown model, an option it does not take, a function that returns no network, or layers
+            that wait for their first batch.
     """
     function = builder(name)
-    for option in options or {} if name in MODELS else {}:
-        choose(f"option of model {name!r}", option, inspect.signature(function).parameters)
+    known = inspect.signature(function).parameters
+    for option in options or {}:
+        if not any(entry.kind is entry.VAR_KEYWORD for entry in known.values()):
+            choose(f"option of model {name!r}", option, known)
     with ambient(derive(seed, "build")):
         try:
             network = function(**(options or {}))
@@ -94,6 +72,11 @@ def build(name: str, options: Mapping[str, Any] | None = None, seed: int = 0) ->
             raise ValueError(f"model {name!r} does not take the options {dict(options or {})}: {error}") from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"model {name!r} returns a {type(network).__name__}, not a network (an nn.Module)")
+    if lazy := [weight for weight, found in network.named_parameters() if is_lazy(found)]:
+        raise ValueError(
+            f"model {name!r} leaves the shape of {', '.join(lazy)} to its first batch: write the sizes out "
+            "(nn.Linear, not nn.LazyLinear), so that weights can be drawn and counted before"
+        )
     return network
 
 

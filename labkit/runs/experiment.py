@@ -55,11 +55,12 @@ class Experiment:
             raise ValueError(f"spec is {shown(spec)}: it must be a TicketSpec or a SparseSpec")
         self.root = optional("root", root, of=path)
         function = models.builder(spec.model)
-        shape = getattr(models.build(spec.model, spec.model_options), "input_shape", None)
+        defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
+        unsaid = {"classes": 2} if defaults.get("classes") is NO_DEFAULT else {}  # the data, not yet read, will say
+        shape = getattr(models.build(spec.model, unsaid | dict(spec.model_options)), "input_shape", None)
         self.device = device()
         self._own_model = ":" in spec.model
         self.data: DataSet = _shared(data.load(**asdict(replace(spec.data, shape=spec.data.shape or shape))))
-        defaults = {name: entry.default for name, entry in inspect.signature(function).parameters.items()}
         self.options = dict(spec.model_options)
         if "classes" in defaults:
             self.options.setdefault("classes", len(self.data.classes))
@@ -91,7 +92,7 @@ class Experiment:
         if isinstance(spec, TicketSpec) and spec.prune.levels and not any(self.rates.values()):
             raise ValueError("every layer is left out of pruning by a rate of 0: the tickets would be dense")
         if spec.train.batch_size > (examples := self.data.size("train")):
-            raise ValueError(f"batch_size is {spec.train.batch_size}, and there are {examples} training examples")
+            raise ValueError(f"batch_size is {spec.train.batch_size}: at most {examples}, the training examples")
         self.clock = spec.train.clock(examples)
         if self.iterations < 1:
             raise ValueError(f"duration is {spec.train.duration!r}: that is no iteration at {examples} examples")

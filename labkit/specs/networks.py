@@ -20,14 +20,19 @@ _OWN_MODEL = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 def _data_name(what: str, value: object) -> str:
     name = text(what, value)
-    return name if is_own(name) else choose(f"{what} (a data set or a path)", name, KNOWN)
+    return name if is_own(name) else choose(f"{what} (a data set, or a path: './mine')", name, KNOWN)
 
 
 def _model_name(what: str, value: object) -> str:
     if not isinstance(value, str) or ":" not in value:
-        return choose(what, value, MODELS)
+        try:
+            return choose(what, value, MODELS)
+        except ValueError as error:
+            raise ValueError(f'{error}; one of your own is written "package.module:function"') from None
     if not _OWN_MODEL.fullmatch(value):
-        raise ValueError(f'{what} is {shown(value)}: a model of your own is written "package.module:function"')
+        raise ValueError(
+            f'{what} is {shown(value)}: a model of your own is written "package.module:function" (a module, not a path)'
+        )
     return str(value)
 
 

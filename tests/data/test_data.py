@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from labkit import data
 from labkit.data import files
 from labkit.data.dataset import BatchOrder
+from labkit.data.folders import write_folder
 from labkit.data.preparation import pixel_statistics
 from labkit.data.shapes import fit
 from labkit.ground.randomness import generator
@@ -201,10 +202,11 @@ def test_test_images_of_another_size_are_refused_even_where_the_model_has_them_r
 
 
 def image_folder(root):
-    for name in ("cat", "dog"):
+    """Twelve images of each of two classes, no two alike, nor like those of `test` where it is that."""
+    for first, name in enumerate(("cat", "dog"), start=2 * (root.name.lower() == "test")):
         (root / name).mkdir(parents=True)
         for n in range(12):
-            Image.fromarray(np.full((8, 8), n, np.uint8)).save(root / name / f"{n}.png")
+            Image.fromarray(np.full((8, 8), 12 * first + n, np.uint8)).save(root / name / f"{n}.png")
     return root
 
 
@@ -283,7 +285,7 @@ def test_train_and_test_folders_hold_the_same_classes(tmp_path):
         image_folder(tmp_path / "own" / split)
     assert data.load(str(tmp_path / "own")).size("test") == 24
     (tmp_path / "own" / "test" / "dog").rename(tmp_path / "own" / "test" / "fox")
-    with pytest.raises(ValueError, match="must hold the same classes; in only one of them is 'dog'"):
+    with pytest.raises(ValueError, match="must hold the same classes; 'dog' is in train/ alone"):
         data.load(str(tmp_path / "own"))
 
 
@@ -363,10 +365,10 @@ def test_a_cut_npz_and_deep_images(tmp_path):
     with pytest.raises(ValueError, match=r"cannot be read as an .npz"):
         data.load(str(tmp_path / "own.npz"))
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
-    for label in ("a", "b"):
+    for first, label in enumerate(("a", "b")):
         (tmp_path / "deep" / label).mkdir(parents=True)
         for n in range(12):
-            Image.fromarray(ramp).save(tmp_path / "deep" / label / f"{n}.png")
+            Image.fromarray(np.roll(ramp, 12 * first + n)).save(tmp_path / "deep" / label / f"{n}.png")
     deep = data.load(str(tmp_path / "deep"))
     assert deep.images["train"][0].unique().numel() > 60 and deep.size("test") == 4
 
@@ -404,3 +406,48 @@ def test_crop_flip_by_hand():
     for n, image in enumerate(found):
         seen[n % 2].add(bytes(image.contiguous().numpy().tobytes()))
     assert seen[0] == allowed[0] and seen[1] == allowed[1] and len(allowed[0]) == 18, "every crop and flip, no other"
+
+
+def test_a_data_set_written_as_a_folder_is_read_as_it_was(tmp_path):
+    for name in ("digits", "photos"):
+        plain = data.arrays(name)
+        path = write_folder(tmp_path / "some" / name, plain.tensors, plain.classes)
+        found = data.arrays(str(path))
+        assert found.classes == plain.classes
+        for part in ("train", "test"):
+            images, labels = (plain.tensors[f"{part}_{key}"] for key in ("images", "labels"))
+            order = labels.long().sort(stable=True).indices
+            assert found.tensors[f"{part}_images"].equal(images[order])
+            assert found.tensors[f"{part}_labels"].equal(labels[order].long())
+        assert [entry.name for entry in path.iterdir()] in (["train", "test"], ["test", "train"])
+    assert sorted(entry.name for entry in (tmp_path / "some").iterdir()) == ["digits", "photos"], "nothing half-made"
+
+
+def test_a_folder_that_is_there_is_not_written_over(tmp_path):
+    plain = data.arrays("digits")
+    few = {key: tensor[:60] for key, tensor in plain.tensors.items()}
+    path = write_folder(tmp_path / "digits", few, plain.classes)
+    assert write_folder(path, plain.tensors, plain.classes) == path
+    assert len(data.arrays(str(path)).tensors["train_images"]) == 60
+
+
+def test_test_images_that_are_training_images_too_are_told(tmp_path):
+    for part in ("train", "test"):
+        image_folder(tmp_path / "own" / part)
+    for n in range(5):  # a cat is a cat wherever it lies
+        (tmp_path / "own" / "train" / "dog" / f"again{n}.png").write_bytes(
+            (tmp_path / "own" / "test" / "cat" / f"{n}.png").read_bytes()
+        )
+    with pytest.warns(UserWarning, match="own: 5 of 24 test images are training images too"):
+        data.load(str(tmp_path / "own"))
+
+
+def test_which_of_train_and_test_has_a_class_alone_is_said(tmp_path):
+    for part in ("train", "test"):
+        image_folder(tmp_path / "own" / part)
+    (tmp_path / "own" / "train" / "cat").rename(tmp_path / "cat")
+    with pytest.raises(ValueError, match="'cat' is in test/ alone"):
+        data.load(str(tmp_path / "own"))
+    (tmp_path / "own" / "train").rename(tmp_path / "own" / "training")
+    with pytest.raises(ValueError, match="test is a class and holds a folder, .*only train/ and test/ are known"):
+        data.load(str(tmp_path / "own"))

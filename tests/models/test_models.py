@@ -181,8 +181,10 @@ def test_unknown_model_names_the_nearest():
         models.build("no_such_module:net")
     with pytest.raises(ValueError, match="unknown option of model .lenet_300_100. .width.: There are: activation"):
         models.build("lenet_300_100", {"width": 3})
-    with pytest.raises(ValueError, match="does not take the options"):
+    with pytest.raises(ValueError, match="unknown option of model 'torch.nn:Flatten' 'width': There are: .*start_dim"):
         models.build("torch.nn:Flatten", {"width": 3})
+    with pytest.raises(ValueError, match="does not take the options {}: .*'in_features'"):
+        models.build("torch.nn:Linear")
 
 
 def test_building_leaves_the_ambient_generator_alone():

@@ -198,3 +198,70 @@ def test_what_cannot_be_trained_as_asked_is_refused_by_name(runs, model, message
     spec = lk.TicketSpec(model=f"{__name__}:{model}", train=TRAIN, prune=PRUNE)
     with pytest.raises(ValueError, match=message):
         lk.find_tickets(spec, [0, 1])
+
+
+class Asked(Frozen):
+    """Takes the number of classes, which it has no default for."""
+
+    def __init__(self, classes: int, hidden: int = 8):
+        super().__init__(classes)
+        self.requires_grad_(True)
+
+
+class Normalised(Asked):
+    """Ends in a softmax."""
+
+    def forward(self, images):
+        return super().forward(images).softmax(1)
+
+
+def lazy(classes: int):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
+
+
+def test_a_number_of_classes_without_a_default_is_that_of_the_data(runs):
+    experiment = Experiment(lk.TicketSpec(model=f"{__name__}:Asked", train=TRAIN, prune=PRUNE))
+    assert experiment.options == {"classes": 10} and experiment.shapes["last.weight"] == (10, 8)
+    with pytest.raises(ValueError, match=r"gives \(3,\) outputs; digits has 10 classes"):
+        Experiment(lk.TicketSpec(model=f"{__name__}:Asked", model_options={"classes": 3}, train=TRAIN, prune=PRUNE))
+
+
+def test_layers_that_wait_for_their_first_batch_are_refused(runs):
+    with pytest.raises(ValueError, match=r"leaves the shape of 1.weight, 1.bias to its first batch.*not nn.LazyLinear"):
+        Experiment(lk.TicketSpec(model=f"{__name__}:lazy", train=TRAIN, prune=PRUNE))
+
+
+def test_a_softmax_at_the_end_is_told_once(runs):
+    spec = lk.TicketSpec(model=f"{__name__}:Normalised", train=TRAIN, prune=PRUNE)
+    with pytest.warns(UserWarning, match="gives probabilities, which sum to 1"):
+        Experiment(spec)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Experiment(spec)
+        Experiment(lk.TicketSpec(model=f"{__name__}:Asked", train=TRAIN, prune=PRUNE))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own_nte:Net", "No module named 'own_nte'; did you mean 'own_net'. own_nte.py must lie where Python was"),
+        ("own_net:Nett", "own_net has no 'Nett': did you mean 'Net'. It has Net, small"),
+        ("own_net:nn", "cannot be a network"),
+        ("own_net.py:Net", "name the module, not its file: 'own_net'"),
+        ("own_needs:Net", "No module named 'no_such_package'$"),  # of it, not of the network, nothing more is known
+    ],
+)
+def test_what_cannot_be_imported_is_answered_with_what_is_near(name, message, tmp_path, monkeypatch):
+    (tmp_path / "own_net.py").write_text(
+        "from torch import nn\nfrom torch.nn import Linear\nWIDTH = 3\nclass Net(nn.Module):\n    pass\n"
+        "def small():\n    return Net()\n"
+    )
+    (tmp_path / "own_needs.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        models.build(name)
+
+
+def test_a_misspelt_option_of_an_own_network_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match="unknown option of model .*:Asked' 'hiden': did you mean 'hidden'"):
+        models.build(f"{__name__}:Asked", {"classes": 3, "hiden": 4})

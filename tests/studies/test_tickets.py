@@ -282,10 +282,12 @@ def test_all_seeds_diverging_is_an_error(runs):
     ("change", "seeds", "message"),
     [
         ({"model": "lenet300"}, [0], "unknown model 'lenet300'"),
+        ({"model": "my_net.py"}, [0], 'one of your own is written "package.module:function"'),
+        ({"model": "./my_net:Net"}, [0], "a module, not a path"),
         ({"data": "digit"}, [0], "did you mean 'digits'"),
         ({"init": "glorot"}, [0], "unknown init 'glorot'"),
         ({"rewind": "60it"}, [0], "training has only 60 steps"),
-        ({"train": {"batch_size": 1199}}, [0], "batch_size is 1199, and there are 1198 training examples"),
+        ({"train": {"batch_size": 1199}}, [0], "batch_size is 1199: at most 1198, the training examples"),
         ({}, [0, 0], "each once"),
         ({}, [], "at least one"),
         ({}, [-1], r"seeds\[0\] is -1"),
