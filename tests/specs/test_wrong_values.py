@@ -91,7 +91,7 @@ def kinds(root=base.Spec):
         yield from kinds(kind)
 
 
-KINDS = sorted((k for k in kinds() if k.__module__.startswith("labkit.")), key=lambda kind: kind.__name__)
+KINDS = sorted((k for k in kinds() if k.__module__.startswith("labkit.specs.")), key=lambda kind: kind.__name__)
 FIELDS = [(kind, entry.name) for kind in KINDS for entry in fields(kind)]
 
 
