@@ -18,6 +18,8 @@ ARMS = {  # arm -> (name in a legend, colour, dash)
     "random_ticket": ("random ticket", COLOURS[3], "dot"),
     "random_sparse": ("random within layers", COLOURS[5], "dot"),
 }
+DASHES = ("solid", "dash", "dot")
+MOST_SAID = 4  # tasks that a title names
 SERIES = {"native": "#555", "carried": "#8c8c8c", "random": "#b5b5b5"}
 
 
@@ -41,7 +43,7 @@ def by_task(
     columns = min(2, len(tables)) if len(tables) != 3 else 3
     rows = -(-len(tables) // columns)
     figure = make_subplots(rows, columns, subplot_titles=list(tables), horizontal_spacing=0.09,
-                           vertical_spacing=0.2 if rows > 1 else 0)  # fmt: skip
+                           vertical_spacing=0.4 / rows if rows > 1 else 0)  # fmt: skip
     known: set[str] = set()
     for n, (task, table) in enumerate(tables.items()):
         at = (n // columns + 1, n % columns + 1)
@@ -58,7 +60,7 @@ def by_task(
     drawn = any(not line.empty for line in (published or {}).values())
     caption += published_note("grey: published", published_as) if drawn else ""
     finish(figure, title, caption, height=440 * rows if rows > 1 else 520)
-    return figure.update_layout(legend={"y": -0.13}) if rows > 1 else figure
+    return figure.update_layout(legend={"y": -0.26 / rows}) if rows > 1 else figure
 
 
 def _measured(
@@ -92,30 +94,41 @@ def _seeds(tables: Mapping[str, pd.DataFrame]) -> str:
     return " or ".join(map(str, found))
 
 
-def pays(tables: Mapping[str, pd.DataFrame]) -> go.Figure:
-    """After how many reuses a search has paid for itself, over the weights left, a line a task (`carried.break_even`).
+def pays(tables: Mapping[str, pd.DataFrame], within: float = 1.0) -> go.Figure:
+    """After how many reuses a search has paid for itself, over the weights left, a line a task.
 
-    Where a carried ticket saves nothing there is no point.
+    Where a carried ticket saves nothing there is no point; where it is not as accurate as the dense network, the point
+    is hollow.
+
+    Args:
+        tables: task -> what `TransferStudy.costs` gave.
+        within: what it was called with.
     """
     figure = make_subplots(1, 1)
     low = min(float(table["percent_remaining"].min()) for table in tables.values())
     for n, (task, table) in enumerate(tables.items()):
+        symbols = ["circle" if matches else "circle-open" for matches in table["matches"]]
+        colour, dash = COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)]
         figure.add_trace(
             go.Scatter(x=table["percent_remaining"], y=table["reuses"].where(table["reuses"] < math.inf), name=task,
-                       mode="lines+markers", line={"color": COLOURS[n], "width": 2}), 1, 1,
+                       mode="lines+markers", marker={"symbol": symbols, "size": 9},
+                       line={"color": colour, "width": 2, "dash": dash}), 1, 1,
         )  # fmt: skip
     weights_axis(figure, 1, 1, low)
     figure.update_yaxes(title="reuses until the search has paid", rangemode="tozero")
-    return finish(figure, break_even_said(tables), "in training FLOPs of sparse arithmetic: levels 0 to n - 1 on the "
-                  "source, against a dense training saved at each reuse", height=420)  # fmt: skip
+    caption = (f"filled: the carried ticket ends at most {within:g} pp below the dense network; training FLOPs of "
+               "sparse arithmetic: a search costs all trainings up to the ticket's, a reuse saves the dense network's "
+               "training less the ticket's")  # fmt: skip
+    return finish(figure, break_even_said(tables, within), caption, height=420)
 
 
-def break_even_said(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The fewest reuses after which a search has paid, by task, as a title."""
-    finite = {task: table[table["reuses"] < math.inf].sort_values("reuses") for task, table in tables.items()}
-    if any(table.empty for table in finite.values()):
+def break_even_said(tables: Mapping[str, pd.DataFrame], within: float = 1.0) -> str:
+    """The fewest reuses after which a search for tickets that match the dense network has paid, by task, as a title."""
+    said = []
+    for task, table in tables.items():
+        rows = table[table["matches"] & (table["reuses"] < math.inf)].sort_values("reuses").to_dict("records")
+        found = f"{math.ceil(rows[0]['reuses'])} at {rows[0]['percent_remaining']:.3g} % of the weights" if rows else ""
+        said.append(f"{task}: {found or 'none'}")
+    if len(said) > MOST_SAID:
         return "Reuses until the search for a ticket has paid for itself"
-    found = {task: table.to_dict("records")[0] for task, table in finite.items()}
-    fewest = "; ".join(f"{task}: {math.ceil(row['reuses'])} at {row['percent_remaining']:.3g} % of the weights"
-                       for task, row in found.items())  # fmt: skip
-    return f"Fewest reuses until a search has paid. {fewest}"
+    return f"Fewest reuses until the search for a ticket within {within:g} pp of dense has paid. {'; '.join(said)}"

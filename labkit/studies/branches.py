@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 
@@ -12,7 +13,11 @@ from labkit.ground.names import choose, whole
 from labkit.runs.experiment import Experiment
 from labkit.runs.networks import Labelled, Networks, start_of
 from labkit.runs.run import Run
+from labkit.runs.scheduler import compute
 from labkit.runs.ticket_files import Ticket
+from labkit.runs.weight_sources import DONE, Moment
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,12 @@ class Runs:
         }  # fmt: skip
         return Ticket(weights, mask, about)
 
+    @property
+    def asked(self) -> "Planned":
+        """These networks as what was asked for, from which more is planned; without those that could not start."""
+        members = tuple(member for networks in self.runs.values() for member in networks.members)
+        return Planned(self.branch, members, self.experiment, self.tickets, self.root)
+
     def __repr__(self) -> str:
         seeds = sorted({seed for networks in self.runs.values() for seed in networks.seeds})
         return f"Runs({self.branch}: levels {self.levels}, seeds {seeds})"
@@ -79,7 +90,49 @@ class Runs:
         return f"<b>{self.branch}</b>" + pd.DataFrame(rows).to_html(index=False, float_format="{:.2f}".format, border=0)
 
 
-def chosen(runs: Runs, levels: object, default: list[int]) -> list[int]:
+@dataclass(frozen=True)
+class Planned:
+    """Networks of one branch that are asked for, as plain data: nothing of them need be trained yet.
+
+    Attributes:
+        branch, experiment, tickets, root: as those of `Runs`.
+        members: the networks, level by level.
+    """
+
+    branch: str
+    members: tuple[Labelled, ...]
+    experiment: Experiment
+    tickets: Mapping[tuple[int, int], Run]
+    root: Path | None = None
+
+    @property
+    def levels(self) -> list[int]:
+        """Levels of pruning, as they were asked for."""
+        return list(dict.fromkeys(member.level for member in self.members))
+
+    def seeds(self, level: int) -> list[int]:
+        """Of the networks at a level."""
+        return list(dict.fromkeys(member.run.seed for member in self.members if member.level == level))
+
+    def done(self, blocked: Mapping[str, str]) -> Runs:
+        """The finished runs, without those that could not start.
+
+        Args:
+            blocked: what `compute` gave.
+
+        Raises:
+            RuntimeError: if at a level there is none.
+        """
+        return Runs(self.branch, _by_level(self.members, blocked, self.root), self.experiment, self.tickets, self.root)
+
+
+def computed(planned: Mapping[K, Planned], title: str, root: Path | None, *, moment: Moment = DONE) -> dict[K, Runs]:
+    """Compute all that is asked for by one plan: see `labkit.runs.scheduler.compute`."""
+    blocked = compute([member for one in planned.values() for member in one.members], title, root, moment=moment)
+    return {key: one.done(blocked) for key, one in planned.items()}
+
+
+def chosen(trunk: Planned, levels: object, default: list[int]) -> list[int]:
     """Levels of some tickets, checked.
 
     Raises:
@@ -87,13 +140,13 @@ def chosen(runs: Runs, levels: object, default: list[int]) -> list[int]:
     """
     wanted = default if levels is None else listed("levels", levels, of=whole, like=str(default))
     for level in wanted:
-        choose("level", str(level), map(str, runs.levels))
+        choose("level", str(level), map(str, trunk.levels))
     if not wanted or len(set(wanted)) < len(wanted):
-        raise ValueError(f"levels is {wanted}: give at least one of the tickets' levels, each once, {runs.levels}")
+        raise ValueError(f"levels is {wanted}: give at least one of the tickets' levels, each once, {trunk.levels}")
     return wanted
 
 
-def by_level(members: Iterable[Labelled], blocked: Mapping[str, str], root: Path | None) -> dict[int, Networks]:
+def _by_level(members: Iterable[Labelled], blocked: Mapping[str, str], root: Path | None) -> dict[int, Networks]:
     """Networks by level, without those that could not start.
 
     Raises:

@@ -23,7 +23,8 @@ def minus(table: pd.DataFrame, one: str, other: str, value: str = END) -> pd.Ser
         value: a column of accuracies.
 
     Returns:
-        By level (from 1) and seed; levels at which only one of the two was trained are left out.
+        By level (from 1) and seed; levels at which only one of the two was trained are left out, and networks that
+        the table has not. What has no accuracy there (it diverged) is NaN.
 
     Raises:
         ValueError: for an unknown arm, or no such column.
@@ -31,11 +32,10 @@ def minus(table: pd.DataFrame, one: str, other: str, value: str = END) -> pd.Ser
     want(table, value)
     mean = table.groupby(["branch", "level", "seed"])[value].mean()
     first, second = _arm(mean, one), _arm(mean, other)
-    if isinstance(second.index, pd.MultiIndex):
-        second = second[second.index.get_level_values("level") > 0]
-    else:
+    if not isinstance(second.index, pd.MultiIndex):
         second = second.reindex(first.index.get_level_values("seed")).set_axis(first.index)
-    found = (100 * (first - second)).dropna()
+    both = first.index.intersection(second.index)
+    found = 100 * (first[both] - second[both])
     return found[found.index.get_level_values("level") > 0].rename(f"{one} minus {other}, pp")
 
 
@@ -79,11 +79,26 @@ def dense_gain(table: pd.DataFrame) -> pd.Series:
     return (100 * (dense["carried"] - dense[TICKET])).dropna()
 
 
+def gaps(tables: Mapping[str, pd.DataFrame], one: str, other: str) -> dict[str, pd.Series]:
+    """`minus` on every task that has both arms; on none where none has."""
+    arms = {name.partition("/")[0] for name in (one, other)}
+    return {task: minus(table, one, other) for task, table in tables.items() if arms <= set(table["branch"])}
+
+
+def dense_gains(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """`dense_gain` of every task that has both dense networks: a row a seed, a column a task."""
+    found = {task: dense_gain(table) for task, table in tables.items()}
+    return pd.DataFrame({task: gain for task, gain in found.items() if len(gain)})
+
+
 def differences(tables: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Means over seeds of `minus`, percentage points: a row a level, a column a task and pair of arms."""
-    found = {(task, f"{one} - {other}"): minus(table, one, other).groupby("level").mean()
-             for task, table in tables.items() for one, other in pairs}  # fmt: skip
-    return pd.DataFrame(found)
+    """Means over seeds of `gaps`, percentage points: a row a level, a column a task and pair of arms.
+
+    Means are of the seeds that have both networks.
+    """
+    found = {(task, f"{one} - {other}"): gap.groupby("level").mean()
+             for one, other in pairs for task, gap in gaps(tables, one, other).items()}  # fmt: skip
+    return pd.DataFrame({key: found[key] for key in sorted(found, key=lambda key: list(tables).index(key[0]))})
 
 
 def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -97,34 +112,58 @@ def counts_apart(table: pd.DataFrame) -> float:
     return float((left.max() - left.min()).max())
 
 
-def break_even(source: Runs, carried: Runs) -> pd.DataFrame:
+def break_even(source: Runs, carried: Runs, target: Runs) -> pd.DataFrame:
     """After how many reuses a search has paid for itself, by level, in training FLOPs that sparse hardware would need.
 
-    Finding the ticket of level n costs the training of levels 0 to n - 1 on the source; each reuse saves what the
-    carried ticket needs less than the dense network on the other task. A masked step costs 3 f_S, so that
-    reuses = (sum of the search) / (f_D steps_D - f_S steps_S), both times 3 and the batch (`flops.training`).
+    Finding the ticket of level n costs the training of levels 0 to n - 1 on the source (of level 0 alone where all is
+    pruned at once); each reuse saves what the carried ticket needs less than the dense network on the other task.
+    A masked step costs 3 f_S, so that reuses = (sum of the search) / (f_D steps_D - f_S steps_S), both times 3 and the
+    batch (`flops.training`). How accurate the ticket is has no part in it.
 
     Args:
         source: the tickets that were carried.
         carried: what `transfer` gave, with level 0 or without.
+        target: the other task's own tickets.
 
     Returns:
-        Columns level, percent_remaining, search, dense, ticket (FLOPs: of the search, and of one training on the other
-        task), reuses: infinite where a ticket saves nothing. Means over seeds, from level 1.
+        Columns level, percent_remaining, search, own_search, dense, ticket (FLOPs: of the search on the source, of one
+        on the target to the same level, and of one training on the target), reuses: infinite where a ticket saves
+        nothing; and reuses_for_a_search, where each reuse saves a search on the target instead. Means over seeds, from
+        level 1.
     """
-    each = {level: _training(networks) for level, networks in source.runs.items()}
+    there, own = _searches(source), _searches(target)
     task = carried.experiment
     dense = flops.training("dense", 0.0, flops.inference(task.layers)) * task.iterations * task.spec.train.batch_size
     rows = []
     for level, networks in carried.runs.items():
         if not level:
             continue
-        search = sum((each.get(n, float("nan")) for n in range(level)), start=0.0)
-        ticket = _training(networks)
+        search, ticket = there.get(level, float("nan")), _training(networks)
         left = 100 * sum(result["density"] for result in networks.results) / len(networks.results)
-        reuses = search / (dense - ticket) if ticket < dense else float("inf")
-        rows.append((level, left, search, dense, ticket, reuses))
-    return pd.DataFrame(rows, columns=["level", "percent_remaining", "search", "dense", "ticket", "reuses"])
+        rows.append({
+            "level": level, "percent_remaining": left, "search": search, "own_search": own.get(level, float("nan")),
+            "dense": dense, "ticket": ticket, "reuses": search / (dense - ticket) if ticket < dense else float("inf"),
+            "reuses_for_a_search": search / own.get(level, float("nan")),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def fewest_reuses(costs: pd.DataFrame) -> float:
+    """Fewest reuses after which the search for a ticket that matches the dense network has paid; NaN if it never does.
+
+    Args:
+        costs: what `TransferStudy.costs` gave of a route.
+    """
+    found = costs["reuses"][costs["matches"] & (costs["reuses"] < float("inf"))]
+    return float(found.min()) if len(found) else float("nan")
+
+
+def _searches(tickets: Runs) -> dict[int, float]:
+    """FLOPs until the ticket of a level is found, by level from 1."""
+    each = {level: _training(networks) for level, networks in tickets.runs.items()}
+    if not tickets.experiment.spec.prune.iterative:
+        return {level: each[0] for level in each if level}
+    return {level: sum(each[n] for n in range(level)) for level in each if level}
 
 
 def _training(networks: Networks) -> float:

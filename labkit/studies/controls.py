@@ -10,11 +10,10 @@ from labkit.runs.experiment import Experiment, State
 from labkit.runs.networks import Labelled
 from labkit.runs.own_code import code_digest
 from labkit.runs.run import Run
-from labkit.runs.scheduler import compute
 from labkit.runs.starts import Control, Controlled, Start
 from labkit.sparsity import masks as mask_sets
 from labkit.sparsity.masks import Masks
-from labkit.studies.branches import Runs, by_level, chosen
+from labkit.studies.branches import Planned, Runs, chosen, computed
 
 MOST_PER_SEED = 1000
 K = TypeVar("K")
@@ -78,27 +77,27 @@ def branch(
     one_each = isinstance(levels, Mapping)
     if one_each and set(levels) != set(trunks):
         raise ValueError(f"levels is {shown(levels)}: write a list, or one for each of {list(trunks)}")
+    planned = {key: planned_branch(one.asked, kind, per_seed, levels[key] if one_each else levels)
+               for key, one in trunks.items()}  # fmt: skip
+    name = next(iter(planned.values())).branch
+    found = computed(planned, TITLES.get(name, name), next(iter(trunks.values())).root)
+    return found if isinstance(trunk, Mapping) else found[None]
+
+
+def planned_branch(trunk: Planned, kind: str | Control, per_seed: int = 1, levels: object = None) -> Planned:
+    """The networks of a control, before they are trained: see `branch`."""
     control = kind if callable(kind) else BRANCHES[choose("branch", kind, BRANCHES)]
     registered = [key for key, function in BRANCHES.items() if function is control]
     digest = "" if registered else code_digest(control)  # which refuses what has no name
     name = registered[0] if registered else f"{control.__qualname__} {digest}"
     per_seed = whole("per_seed", per_seed, 1, MOST_PER_SEED)
-    members = {}
-    for key, one in trunks.items():
-        wanted = chosen(one, levels[key] if one_each else levels, [level for level in one.levels if level])
-        members[key] = [
-            Labelled(_controlled(one.tickets[seed, level], name, control, level, copy), name, level, copy)
-            for level in wanted
-            for seed in one.runs[level].seeds
-            for copy in range(per_seed)
-        ]
-    root = next(iter(trunks.values())).root
-    blocked = compute([m for found in members.values() for m in found], TITLES.get(name, name), root)
-    found = {
-        key: Runs(name, by_level(members[key], blocked, root), one.experiment, one.tickets, root)
-        for key, one in trunks.items()
-    }
-    return found if isinstance(trunk, Mapping) else found[None]
+    members = tuple(
+        Labelled(_controlled(trunk.tickets[seed, level], name, control, level, copy), name, level, copy)
+        for level in chosen(trunk, levels, [level for level in trunk.levels if level])
+        for seed in trunk.seeds(level)
+        for copy in range(per_seed)
+    )
+    return Planned(name, members, trunk.experiment, trunk.tickets, trunk.root)
 
 
 def _controlled(ticket: Run, name: str, control: Control, level: int, copy: int) -> Run:

@@ -38,6 +38,7 @@ def fresh_head(task: Experiment, shapes: Mapping[str, tuple[int, ...]], head: st
                              f"{theirs[differ[0]]} in the model")  # fmt: skip
         return ()
     if pruned:
-        raise ValueError(f"the head, {pruned}, is pruned, and a fresh one has no mask: leave it out of pruning in both "
-                         "tasks, prune=PruneSpec(output_rate=0.0, ...)")  # fmt: skip
+        why = f"{differ[0]} is {shapes[differ[0]]} in the ticket, {theirs[differ[0]]} in the model; " if differ else ""
+        raise ValueError(f"{why}the head, {pruned}, is pruned, and a fresh one has no mask: leave it out of pruning in "
+                         "both tasks, prune=PruneSpec(output_rate=0.0, ...)")  # fmt: skip
     return names

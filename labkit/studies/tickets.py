@@ -9,12 +9,12 @@ from labkit.runs.experiment import Experiment
 from labkit.runs.mask_sources import Pruned, Whole
 from labkit.runs.networks import Labelled
 from labkit.runs.run import Run
-from labkit.runs.scheduler import checked_seeds, compute
+from labkit.runs.scheduler import checked_seeds
 from labkit.runs.starts import Start
-from labkit.runs.weight_sources import DONE, END, At, Drawn, Moment
+from labkit.runs.weight_sources import DONE, END, At, Drawn
 from labkit.specs.base import by_key, nested
 from labkit.specs.tickets import TICKET, TicketSpec
-from labkit.studies.branches import Runs, by_level
+from labkit.studies.branches import Planned, Runs, computed
 
 K = TypeVar("K")
 
@@ -55,8 +55,8 @@ def find_tickets(
     seeds = checked_seeds(seeds)
     choose("keep", keep, ["weights", "masks"])
     several, specs = by_key(spec, TicketSpec)
-    moment = END if keep == "weights" else DONE
-    found = _found({key: _search(one, root) for key, one in specs.items()}, seeds, moment, root)
+    planned = {key: planned_tickets(one, seeds, root) for key, one in specs.items()}
+    found = computed(planned, "tickets", root, moment=END if keep == "weights" else DONE)
     if keep == "masks":
         for runs in found.values():
             for networks in runs.runs.values():
@@ -65,24 +65,22 @@ def find_tickets(
     return found if several else found[None]
 
 
-def _search(spec: object, root: Path | None) -> Experiment:
+def planned_tickets(spec: object, seeds: list[int], root: Path | None) -> Planned:
+    """The networks of a search, before they are trained.
+
+    Raises:
+        ValueError: for a spec that cannot run, or that does not say how many rounds to prune.
+    """
     spec = nested("spec", spec, kind=TicketSpec)
     if spec.prune.levels is None:
         raise ValueError(
             "prune.levels is None: say how many rounds to prune, such as prune=PruneSpec(levels=7); 0 trains the dense "
             "network alone"
         )
-    return Experiment(spec, root)
-
-
-def _found(searches: Mapping[K, Experiment], seeds: list[int], moment: Moment, root: Path | None) -> dict[K, Runs]:
-    runs = {key: ticket_runs(experiment, seeds) for key, experiment in searches.items()}
-    members = {key: [Labelled(run, TICKET, level) for (_, level), run in found.items()] for key, found in runs.items()}
-    blocked = compute([member for found in members.values() for member in found], "tickets", root, moment=moment)
-    return {
-        key: Runs(TICKET, by_level(members[key], blocked, root), experiment, runs[key], root)
-        for key, experiment in searches.items()
-    }
+    experiment = Experiment(spec, root)
+    runs = ticket_runs(experiment, seeds)
+    members = tuple(Labelled(run, TICKET, level) for (_, level), run in runs.items())
+    return Planned(TICKET, members, experiment, runs, root)
 
 
 def ticket_runs(experiment: Experiment, seeds: Iterable[int]) -> dict[tuple[int, int], Run]:

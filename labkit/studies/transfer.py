@@ -12,12 +12,11 @@ from labkit.runs.experiment import Experiment
 from labkit.runs.mask_sources import Headless, Pruned, Whole
 from labkit.runs.networks import Labelled
 from labkit.runs.run import Run
-from labkit.runs.scheduler import compute
 from labkit.runs.starts import Mask, Start
 from labkit.runs.weight_sources import At, Carried
 from labkit.specs.base import nested
 from labkit.specs.tickets import TICKET, TicketSpec
-from labkit.studies.branches import Runs, by_level, chosen
+from labkit.studies.branches import Planned, Runs, chosen, computed
 from labkit.studies.heads import fresh_head
 
 CARRIED, INIT_ONLY = "carried", "init_only"
@@ -53,7 +52,9 @@ def transfer(
         head: "same" carries the last layer as well, "fresh" draws it anew from the run's seed and leaves it whole.
             None: "same" where both tasks have as many classes, else "fresh".
         init_only: carry the weights and find the masks on the other task, as the replication by Gohil et al. 2020 does
-            (`protocols`: its masks never travelled). Levels in between are trained too.
+            (its masks never travelled). Levels in between are trained too. Where tickets are rewound to step 0 the
+            carried weights are those that the other task draws from the same seed: but for a fresh head this is then
+            its own search.
 
     Returns:
         The networks by level, on the other task; of a mapping, a dict with its keys.
@@ -69,31 +70,32 @@ def transfer(
     if not sources or set(sources) != set(specs):
         raise ValueError(f"to is {shown(to)}: write one task for each of {list(sources)}" if several else
                          f"to is {shown(to)}: of one set of tickets, write one TicketSpec")  # fmt: skip
-    members, found = {}, {}
-    name = INIT_ONLY if switch("init_only", init_only) else CARRIED
-    for key, source in sources.items():
-        task = _task(source, specs[key])
-        here = source.experiment
-        shapes = {name: tuple(tensor.shape) for name, tensor in here.initial(0, "head").items()}
-        fresh = fresh_head(task, shapes, head, pruned=here.output if here.rates[here.output] > 0 else "")
-        wanted = chosen(source, levels, source.levels)
-        runs = _found_there(source, task, fresh) if init_only else _carried(source, task, fresh)
-        found[key] = (task, runs)
-        members[key] = [Labelled(runs[seed, level], name, level)
-                        for level in wanted for seed in source.runs[level].seeds]  # fmt: skip
-    root = next(iter(sources.values())).root
-    blocked = compute([m for group in members.values() for m in group], TITLES[name], root)
-    done = {key: Runs(name, by_level(members[key], blocked, root), task, runs, root)
-            for key, (task, runs) in found.items()}  # fmt: skip
+    switch("init_only", init_only)
+    for source in sources.values():
+        if not isinstance(source, Runs):
+            raise ValueError(f"tickets is {shown(source)}: it must be what find_tickets gave")
+    tasks = {key: Experiment(nested("to", specs[key], kind=TicketSpec), source.root) for key, source in sources.items()}
+    planned = {key: planned_transfer(source.asked, tasks[key], levels, head, init_only=init_only)
+               for key, source in sources.items()}  # fmt: skip
+    done = computed(planned, TITLES[INIT_ONLY if init_only else CARRIED], next(iter(sources.values())).root)
     return done if several else done[None]
 
 
-def _task(source: object, spec: object) -> Experiment:
-    if not isinstance(source, Runs) or source.branch != TICKET:
+def planned_transfer(
+    source: Planned, task: Experiment, levels: object = None, head: str | None = None, *, init_only: bool = False
+) -> Planned:
+    """The networks of a transfer, before they are trained: see `transfer`."""
+    if source.branch != TICKET:
         raise ValueError(f"tickets is {shown(source)}: it must be what find_tickets gave")
-    task = Experiment(nested("to", spec, kind=TicketSpec), source.root)
     _check_pruned_alike(source.experiment, task)
-    return task
+    here = source.experiment
+    shapes = {name: tuple(tensor.shape) for name, tensor in here.initial(0, "head").items()}
+    fresh = fresh_head(task, shapes, head, pruned=here.output if here.rates[here.output] > 0 else "")
+    runs = _found_there(source, task, fresh) if init_only else _carried(source, task, fresh)
+    name = INIT_ONLY if init_only else CARRIED
+    members = tuple(Labelled(runs[seed, level], name, level)
+                    for level in chosen(source, levels, source.levels) for seed in source.seeds(level))  # fmt: skip
+    return Planned(name, members, task, runs, source.root)
 
 
 def _check_pruned_alike(source: Experiment, task: Experiment) -> None:
@@ -117,7 +119,7 @@ def _weights(dense: Run, rewind: int, fresh: tuple[str, ...]) -> At | Carried:
     return Carried(body, fresh) if fresh else body
 
 
-def _carried(source: Runs, task: Experiment, fresh: tuple[str, ...]) -> dict[tuple[int, int], Run]:
+def _carried(source: Planned, task: Experiment, fresh: tuple[str, ...]) -> dict[tuple[int, int], Run]:
     """The runs, as plain data: (seed, level) -> run."""
     found = {}
     for (seed, level), ticket in source.tickets.items():
@@ -130,7 +132,7 @@ def _carried(source: Runs, task: Experiment, fresh: tuple[str, ...]) -> dict[tup
     return found
 
 
-def _found_there(source: Runs, task: Experiment, fresh: tuple[str, ...]) -> dict[tuple[int, int], Run]:
+def _found_there(source: Planned, task: Experiment, fresh: tuple[str, ...]) -> dict[tuple[int, int], Run]:
     """The runs of a search on the other task that starts from carried weights: (seed, level) -> run."""
     found: dict[tuple[int, int], Run] = {}
     for seed, level in sorted(source.tickets, key=lambda key: key[1]):

@@ -25,6 +25,23 @@ def worst(gaps: Mapping[str, pd.Series], seeds: Sequence[int]) -> list[float]:
     return _over(gaps, seeds).min(axis=1, skipna=False).tolist() if gaps else []
 
 
+def furthest(gaps: Mapping[str, pd.Series], seeds: Sequence[int]) -> list[float]:
+    """A number a seed: the mean over levels, of the task where the mean over seeds is furthest from zero.
+
+    Tasks on which a network is missing come first: their numbers are not known.
+    """
+    if not gaps:
+        return []
+    found = _over(gaps, seeds)
+    size = found.mean(skipna=False).abs().fillna(float("inf"))
+    return found[size.idxmax()].tolist()
+
+
+def of_model(gaps: Mapping[str, pd.Series], ways: Ways, model: str) -> dict[str, pd.Series]:
+    """Those of a model alone."""
+    return {way: gap for way, gap in gaps.items() if ways[way][0] == model}
+
+
 def _over(gaps: Mapping[str, pd.Series], seeds: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame({task: by_seed(gap, seeds) for task, gap in gaps.items()}, index=list(seeds))
 

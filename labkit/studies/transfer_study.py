@@ -1,23 +1,49 @@
 """A study of ticket transfer: tickets of some tasks, carried along some routes, beside their controls."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from labkit.ground.lists import listed
 from labkit.ground.names import choose, shown
-from labkit.specs.base import nested
-from labkit.specs.tickets import TicketSpec
-from labkit.studies.branches import Runs
-from labkit.studies.carried import break_even
-from labkit.studies.controls import branch
+from labkit.runs.scheduler import checked_seeds
+from labkit.specs.tickets import TICKET, TicketSpec
+from labkit.studies.branches import Planned, Runs, computed
+from labkit.studies.carried import break_even, minus
+from labkit.studies.controls import planned_branch
 from labkit.studies.evaluations import curves, ends
-from labkit.studies.tickets import find_tickets
-from labkit.studies.transfer import transfer
+from labkit.studies.tickets import planned_tickets
+from labkit.studies.transfer import CARRIED, INIT_ONLY, TITLES, planned_transfer
 
-ALL, FEW = ("random_ticket", "random_reinit"), ("random_sparse",)  # controls at all levels that are asked for, at a few
+ARMS = (CARRIED, "random_ticket", "random_reinit", "random_sparse", INIT_ONLY)
+
+
+@dataclass(frozen=True)
+class Route:
+    """From which task to which other tickets are carried, and what is trained there besides.
+
+    Attributes:
+        source, target: names of tasks.
+        arms: which of `ARMS` -> at which levels of the search; None: at all that it has. "carried": see `transfer`,
+            level 0 is the dense network from the carried weights; "random_ticket", "random_reinit" (the mask carried
+            alone), "random_sparse": see `controls`; "init_only": the weights carried alone, and levels in between are
+            trained as well.
+        head: see `transfer`.
+        label: what the route is called; "": SOURCE → TARGET.
+    """
+
+    source: str
+    target: str
+    arms: Mapping[str, Sequence[int] | None] = field(default_factory=lambda: dict.fromkeys(ARMS))
+    head: str | None = None
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.label or f"{self.source} → {self.target}"
 
 
 @dataclass(frozen=True)
@@ -26,87 +52,126 @@ class TransferStudy:
 
     Attributes:
         tickets: task -> its own.
-        routes: "SOURCE → TARGET" -> the names of the two tasks.
-        arms: one branch each, route -> networks on the target: the carried tickets first, then their controls.
+        routes: by name.
+        arms: name of a route -> branch -> networks on the target: the carried tickets first, then their controls.
     """
 
     tickets: Mapping[str, Runs]
-    routes: Mapping[str, tuple[str, str]]
-    arms: tuple[Mapping[str, Runs], ...]
+    routes: Mapping[str, Route]
+    arms: Mapping[str, Mapping[str, Runs]]
 
     @property
     def runs(self) -> list[Runs]:
         """All that was trained."""
-        return [*self.tickets.values(), *(runs for arm in self.arms for runs in arm.values())]
+        return [*self.tickets.values(), *(runs for arms in self.arms.values() for runs in arms.values())]
 
     def ends(self) -> dict[str, pd.DataFrame]:
-        """Route -> accuracy at the end of every network on the target, its native tickets too (`metrics.ends`)."""
-        return {
-            route: ends(curves(self.tickets[target], *(arm[route] for arm in self.arms)))
-            for route, (_, target) in self.routes.items()
-        }
+        """Route -> accuracy at the end of every network on the target, its native tickets too (`metrics.ends`).
 
-    def costs(self) -> dict[str, pd.DataFrame]:
-        """Route -> after how many reuses the search has paid for itself (`carried.break_even`)."""
-        return {route: break_even(self.tickets[source], self.arms[0][route])
-                for route, (source, _) in self.routes.items()}  # fmt: skip
+        A network that was asked for and has none, as it diverged or could not start, has NaN.
+        """
+        return {name: _with_missing([self.tickets[route.target], *self.arms[name].values()])
+                for name, route in self.routes.items()}  # fmt: skip
+
+    def costs(self, within: float = 1.0) -> dict[str, pd.DataFrame]:
+        """Route -> after how many reuses the search has paid for itself (`carried.break_even`), and what is lost by it.
+
+        Args:
+            within: how many percentage points a carried ticket may lie below the target's own dense network.
+
+        Returns:
+            Tables of `break_even` with columns `lost`, percentage points at the end against that dense network (means
+            over seeds; NaN where one is missing), and `matches`: whether they are at most `within`.
+        """
+        found = {}
+        for name, table in self.ends().items():
+            route, arms = self.routes[name], self.arms[name]
+            lost = -minus(table, CARRIED, f"{TICKET}/0").groupby("level").agg(lambda gaps: gaps.mean(skipna=False))
+            costs = break_even(self.tickets[route.source], arms[CARRIED], self.tickets[route.target])
+            costs["lost"] = costs["level"].map(lost)
+            found[name] = costs.assign(matches=costs["lost"] <= within)
+        return found
 
     def told(self) -> dict[str, tuple[str, str, str]]:
         """Route -> model, data of the source, data of the target; a half by its letter, such as "cifar10a"."""
         specs = {task: runs.experiment.spec for task, runs in self.tickets.items()}
         data = {task: f"{spec.data.name}{spec.data.half or ''}" for task, spec in specs.items()}
-        return {route: (specs[target].model, data[source], data[target])
-                for route, (source, target) in self.routes.items()}  # fmt: skip
-
-    def __repr__(self) -> str:
-        return f"TransferStudy({', '.join(self.routes)}: arms {', '.join(self.branches)})"
+        return {name: (specs[route.target].model, data[route.source], data[route.target])
+                for name, route in self.routes.items()}  # fmt: skip
 
     @property
     def branches(self) -> list[str]:
         """Names of the arms, without the native tickets."""
-        return [next(iter(arm.values())).branch for arm in self.arms]
+        return list(dict.fromkeys(branch for arms in self.arms.values() for branch in arms))
+
+    def __repr__(self) -> str:
+        return f"TransferStudy({', '.join(self.routes)}: arms {', '.join(self.branches)})"
 
 
 def study_transfer(
-    specs: Mapping[str, TicketSpec], routes: Iterable[Sequence[str]], seeds: Iterable[int], *,
-    carried_levels: Iterable[int] | None = None, control_levels: Iterable[int] | None = None,
-    other_levels: Iterable[int] | None = None, head: str | None = None, root: Path | None = None,
-) -> TransferStudy:  # fmt: skip
-    """Find the tickets of some tasks, carry them along routes, and train the controls beside them.
+    specs: Mapping[str, TicketSpec], routes: Iterable[Route], seeds: Iterable[int], *, root: Path | None = None
+) -> TransferStudy:
+    """Find the tickets of some tasks, carry them along routes, and train the controls beside them: one plan.
 
     Args:
-        specs: task -> its search; all pruned by the same rule.
-        routes: pairs of tasks, source and target.
+        specs: task -> its search; those that a route joins are pruned by the same rule.
+        routes: between them.
         seeds: one a network.
-        carried_levels: of the carried tickets (`transfer`); level 0 is the dense network from the carried weights.
-        control_levels: of random tickets and of masks carried alone (`controls.random_ticket`, `random_reinit`).
-        other_levels: of masks permuted within layers, and of weights carried alone.
-        head: see `transfer`.
         root: folder of the runs.
 
     Raises:
         ValueError: for a route between tasks that are not there, or one twice; and as `find_tickets`, `transfer` and
-            `branch` do.
+            `branch` do. Before any training.
     """
-    tasks = {name: nested(f"specs[{name!r}]", spec, kind=TicketSpec) for name, spec in specs.items()}
-    ways: dict[str, tuple[str, str]] = {}
-    for pair in listed("routes", routes, of=_pair, like='[["mnist", "fashion_mnist"]]'):
-        source, target = (choose("task", name, tasks) for name in pair)
-        ways[f"{source} → {target}"] = (source, target)
-    seeds = list(seeds)
-    tickets = find_tickets({name: tasks[name] for name in tasks}, seeds, root=root)
-    sources = {route: tickets[source] for route, (source, _) in ways.items()}
-    targets = {route: tasks[target] for route, (_, target) in ways.items()}
-    carried = transfer(sources, targets, levels=carried_levels, head=head)
-    arms = [carried, *(branch(carried, name, levels=control_levels) for name in ALL)]
-    if other_levels is None or (few := list(other_levels)):
-        at = None if other_levels is None else few
-        arms += [branch(carried, name, levels=at) for name in FEW]
-        arms.append(transfer(sources, targets, levels=at, head=head, init_only=True))
-    return TransferStudy(tickets, ways, tuple(arms))
+    seeds = checked_seeds(seeds)
+    tickets = {task: planned_tickets(spec, seeds, root) for task, spec in specs.items()}
+    ways: dict[str, Route] = {}
+    for route in listed("routes", routes, of=_route, like='[Route("mnist", "fashion_mnist")]'):
+        for task in (route.source, route.target):
+            choose("task", task, tickets)
+        if route.name in ways:
+            raise ValueError(f"routes has {route.name} twice")
+        ways[route.name] = route
+    planned: dict[tuple[str, str], Planned] = {("", task): one for task, one in tickets.items()}
+    for name, route in ways.items():
+        for one in _arms(route, tickets[route.source], tickets[route.target]):
+            planned[name, one.branch] = one
+    done = computed(planned, "carried tickets and their controls", root)
+    own = {task: done["", task] for task in tickets}
+    return TransferStudy(own, ways, {name: {key[1]: done[key] for key in planned if key[0] == name} for name in ways})
 
 
-def _pair(what: str, value: object) -> tuple[str, str]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-        raise ValueError(f"{what} is {shown(value)}: a route is two tasks, source and target")
-    return str(value[0]), str(value[1])
+def _route(what: str, value: object) -> Route:
+    if not isinstance(value, Route):
+        raise ValueError(f"{what} is {shown(value)}: it must be a Route, of the names of two tasks")
+    return value
+
+
+def _arms(route: Route, source: Planned, target: Planned) -> list[Planned]:
+    """What is to be trained on the target besides its own tickets, the carried ones first."""
+    if not isinstance(route.arms, Mapping) or CARRIED not in route.arms:
+        raise ValueError(f"arms of {route.name} is {shown(route.arms)}: it must be a mapping with 'carried'")
+    for arm in route.arms:
+        choose(f"arm of {route.name}", arm, ARMS)
+    carried = planned_transfer(source, target.experiment, None, route.head)  # at all levels: controls may have others
+    found = []
+    for arm in (name for name in ARMS if name in route.arms):
+        levels = route.arms[arm]
+        if arm in TITLES:
+            found.append(planned_transfer(source, target.experiment, levels, route.head, init_only=arm == INIT_ONLY))
+        else:
+            found.append(planned_branch(carried, arm, levels=levels))
+    return found
+
+
+def _with_missing(branches: Sequence[Runs]) -> pd.DataFrame:
+    evaluations = curves(*branches)
+    table = ends(evaluations)
+    asked = pd.DataFrame(
+        [(runs.branch, level, seed, 0) for runs in branches for level in runs.levels
+         for seed in dict.fromkeys(seed for seed, _ in runs.tickets)],
+        columns=["branch", "level", "seed", "copy"],
+    )  # fmt: skip
+    left = evaluations.groupby(["branch", "level"])["percent_remaining"].max().rename("left").reset_index()
+    found = asked.merge(table, how="left").merge(left, how="left")
+    return found.assign(percent_remaining=found["percent_remaining"].fillna(found["left"])).drop(columns="left")

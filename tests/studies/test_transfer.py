@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -219,7 +220,10 @@ def test_differences_are_by_level_and_seed_in_percentage_points():
     assert carried_arms.minus(table, "carried", "ticket").round(6).to_dict() == {(1, 0): -5.0}
     assert carried_arms.minus(table, "carried", "random_ticket").round(6).to_dict() == {(1, 0): 30.0}
     against_dense = carried_arms.minus(table, "carried", "carried/0")
-    assert against_dense.round(6).to_dict() == {(1, 0): 5.0}, "a seed without a dense network has no difference"
+    assert against_dense[1, 0].round(6) == 5.0 and math.isnan(against_dense[1, 1]), "one without a dense network"
+    found = carried_arms.gaps({"a": table, "b": table[table["branch"] == "ticket"]}, "carried", "ticket")
+    assert list(found) == ["a"], "the other task has no carried tickets"
+    assert carried_arms.gaps({"a": table}, "carried", "init_only") == {}
     with pytest.raises(ValueError, match="unknown arm 'carrid'"):
         carried_arms.minus(table, "carrid", "ticket")
     gaps = carried_arms.minus(table, "carried", "ticket")
@@ -229,7 +233,8 @@ def test_differences_are_by_level_and_seed_in_percentage_points():
 
 def test_a_search_pays_for_itself_after_what_it_cost_over_what_a_reuse_saves(tickets, carried):
     """LeNet by hand: 235,200 + 30,000 weights pruned by a fifth, 1,000 (here 500) in the head; 60 steps, 20 skipped."""
-    table = carried_arms.break_even(tickets, carried).set_index("level")
+    own = lk.find_tickets(carried.experiment.spec, [0, 1], root=tickets.root)
+    table = carried_arms.break_even(tickets, carried, own).set_index("level")
     batch, body, kept = 60, 265_200, 212_160
     dense_there = 6 * batch * 60 * (body + 500)
     level_0, level_1 = 6 * batch * 60 * (body + 1000), 6 * batch * 40 * (kept + 1000)
@@ -237,3 +242,12 @@ def test_a_search_pays_for_itself_after_what_it_cost_over_what_a_reuse_saves(tic
     ticket = 6 * batch * 40 * (kept + 500)
     assert table.loc[1, "dense"] == dense_there and table.loc[1, "ticket"] == ticket
     assert table.loc[1, "reuses"] == pytest.approx(level_0 / (dense_there - ticket))
+    assert table.loc[1, "own_search"] == dense_there
+    assert table.loc[1, "reuses_for_a_search"] == pytest.approx(level_0 / dense_there)
+
+
+def test_a_search_that_prunes_at_once_costs_one_training_whatever_the_level(tmp_path):
+    once = replace(task(), prune=lk.PruneSpec(output_rate=0.0, levels=2, iterative=False))
+    found = lk.find_tickets(once, [0], root=tmp_path)
+    table = carried_arms.break_even(found, lk.transfer(found, once), found)
+    assert table["search"].nunique() == 1 and table["level"].tolist() == [1, 2]

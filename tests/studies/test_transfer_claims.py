@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -6,9 +7,11 @@ import pytest
 
 from labkit.figures import carrying
 from labkit.ground.bounds import AtLeast
+from labkit.runs.networks import Networks
+from labkit.studies import carried as carried_arms
 from labkit.studies import sources
 from labkit.studies import transfer_claims as judged
-from labkit.studies.transfer_study import study_transfer
+from labkit.studies.transfer_study import ARMS, Route, study_transfer
 from tests.studies.test_transfer import task
 
 
@@ -75,30 +78,81 @@ def test_published_curves_leave_out_what_repeats_the_sources_dense_network():
     assert crossed.groupby("series").size()["carried"] == 30, "the dense one is a copy"
 
 
-def test_a_study_holds_every_arm_on_the_target(tmp_path):
+def test_the_route_that_is_furthest_from_nothing_is_judged_whatever_its_sign():
+    gaps = {"a": series({(1, 0): 2.0, (1, 1): 1.0}), "b": series({(1, 0): -3.0, (1, 1): -1.0})}
+    assert judged.furthest(gaps, [0, 1]) == [-3.0, -1.0], "their mean would be -0.25"
+    gaps["a"][1, 1] = math.nan
+    assert math.isnan(judged.furthest(gaps, [0, 1])[1]), "what is not known may be the furthest"
+    assert judged.furthest({}, [0]) == []
+    ways = {"a": ("vgg19", "x", "y"), "b": ("resnet50", "x", "y")}
+    assert list(judged.of_model(gaps, ways, "vgg19")) == ["a"]
+
+
+ROUTE = [Route("slow", "fast")]
+
+
+def test_a_study_holds_every_arm_on_the_target(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LABKIT_PROGRESS", "log")
     specs = {"slow": task(levels=1), "fast": task(levels=1, model_options={"activation": "sigmoid"})}
-    study = study_transfer(specs, [["slow", "fast"]], [0], root=tmp_path)
+    study = study_transfer(specs, ROUTE, [0], root=tmp_path)
+    assert capsys.readouterr().err.count("besides PyTorch") == 1, "one plan, one estimate"
     (found,) = study.ends().values()
-    arms = ["ticket", "carried", "random_ticket", "random_reinit", "random_sparse", "init_only"]
-    assert sorted(set(found["branch"])) == sorted(arms) and study.branches == arms[1:]
+    assert sorted(set(found["branch"])) == sorted(["ticket", *ARMS]) and study.branches == list(ARMS)
     assert study.told() == {"slow → fast": ("lenet_300_100", "digits", "digits")}
     figure = carrying.by_task(study.ends(), title="A finding")
     names = [trace.name for trace in figure.data if trace.showlegend]
     assert names == ["native ticket", "carried ticket", "mask alone carried", "weights alone carried", "random ticket",
                      "random within layers"]  # fmt: skip
-    told = carrying.pays(study.costs()).layout.title.text
-    assert told.startswith("Fewest reuses until a search has paid. slow → fast: ")
-    few = study_transfer(specs, [["slow", "fast"]], [0], other_levels=[], root=tmp_path)
-    assert few.branches == ["carried", "random_ticket", "random_reinit"]
+    few = study_transfer(specs, [Route("slow", "fast", {"carried": [0], "random_ticket": [1]})], [0], root=tmp_path)
+    assert few.branches == ["carried", "random_ticket"] and few.arms["slow → fast"]["carried"].levels == [0]
 
 
-def test_a_route_is_two_tasks_that_are_there():
+def test_networks_that_could_not_train_are_unknown_and_not_forgotten(tmp_path):
+    specs = {"slow": task(levels=1), "fast": task(levels=1, model_options={"activation": "sigmoid"})}
+    whole = study_transfer(specs, [Route("slow", "fast", {"carried": [0, 1]})], [0, 1], root=tmp_path)
+    runs = whole.arms["slow → fast"]["carried"]
+    started = {level: Networks([one for one in networks.members if (level, one.run.seed) != (1, 1)], tmp_path)
+               for level, networks in runs.runs.items()}  # fmt: skip
+    study = replace(whole, arms={"slow → fast": {"carried": replace(runs, runs=started)}})
+    (found,) = study.ends().values()
+    lost = found[found["accuracy_at_end"].isna()]
+    assert lost[["branch", "level", "seed"]].values.tolist() == [["carried", 1, 1]]
+    assert lost["percent_remaining"].notna().all() and carried_arms.counts_apart(found) == 0
+    gap = carried_arms.minus(found, "carried", "ticket")
+    assert judged.means({"a": gap}, [0, 1])[0] == gap[1, 0] and math.isnan(judged.means({"a": gap}, [0, 1])[1])
+    (costs,) = study.costs().values()
+    assert costs["lost"].isna().all() and not costs["matches"].any(), "what is not known does not match"
+    assert whole.costs()["slow → fast"]["lost"].notna().all()
+
+
+def test_a_route_is_two_tasks_that_are_there_and_comes_once():
     with pytest.raises(ValueError, match="unknown task 'fats'"):
-        study_transfer({"slow": task(), "fast": task()}, [["slow", "fats"]], [0])
-    with pytest.raises(ValueError, match=r"routes\[0\] is 'slow': a route is two tasks"):
+        study_transfer({"slow": task(), "fast": task()}, [Route("slow", "fats")], [0])
+    with pytest.raises(ValueError, match=r"routes\[0\] is 'slow': it must be a Route"):
         study_transfer({"slow": task()}, ["slow"], [0])
+    with pytest.raises(ValueError, match="slow → fast twice"):
+        study_transfer({"slow": task(), "fast": task()}, ROUTE * 2, [0])
+    with pytest.raises(ValueError, match="unknown arm of slow → fast 'random'"):
+        study_transfer(
+            {"slow": task(), "fast": task()}, [Route("slow", "fast", {"carried": None, "random": None})], [0]
+        )
+    with pytest.raises(ValueError, match="must be a mapping with 'carried'"):
+        study_transfer({"slow": task(), "fast": task()}, [Route("slow", "fast", {"random_ticket": None})], [0])
 
 
-def test_a_search_that_saves_nothing_never_pays():
-    costs = pd.DataFrame({"percent_remaining": [80.0], "reuses": [np.inf]})
-    assert carrying.break_even_said({"a": costs}) == "Reuses until the search for a ticket has paid for itself"
+def costs(reuses, matches):
+    return pd.DataFrame({"percent_remaining": 80.0, "reuses": reuses, "matches": matches}, index=[0])
+
+
+def test_a_search_pays_only_where_its_ticket_is_as_accurate_as_the_dense_network():
+    told = carrying.break_even_said({"a": costs(2.5, True), "b": costs(2.0, False), "c": costs(np.inf, True)})
+    assert told.endswith("a: 3 at 80 % of the weights; b: none; c: none")
+    figure = carrying.pays({"a": costs(2.5, True), "b": costs(2.0, False)})
+    assert [trace.marker.symbol[0] for trace in figure.data] == ["circle", "circle-open"]
+
+
+def test_figures_hold_as_many_routes_as_the_paper_has():
+    tables = {f"route {n}": table({("ticket", 0): 0.9, ("carried", 1): 0.8}) for n in range(12)}
+    assert len(carrying.by_task(tables, title="Twelve").layout.annotations) >= 12
+    figure = carrying.pays({name: costs(2.0, True) for name in tables})
+    assert len({(trace.line.color, trace.line.dash) for trace in figure.data}) == 12
