@@ -13,7 +13,9 @@ import nbformat
 import pytest
 import yaml
 
+from labkit.notebook.rules import OPTIONAL
 from labkit.notebook.settings import PRESETS
+from labkit.notebook.settings import presets as presets_of
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -49,7 +51,10 @@ def test_notebook(path):
     tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
     parameters = notebook.cells[[("parameters" in t) for t in tags].index(True)]
     values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(parameters.source).body}
-    presets = {name: yaml.safe_load((ROOT / "params" / path.stem / f"{name}.yaml").read_text()) for name in PRESETS}
+    presets = {
+        name: yaml.safe_load((ROOT / "params" / path.stem / f"{name}.yaml").read_text())
+        for name in presets_of(path.stem)
+    }
     assert values == presets["smoke"], "the parameters cell is the smoke preset"
     for name, preset in presets.items():
         assert preset["preset"] == name and list(preset) == list(values)
@@ -67,8 +72,9 @@ def test_every_preset_folder_has_its_notebook_and_expectations():
         assert (ROOT / "notebooks" / f"{folder.name}.ipynb").exists()
         expected = yaml.safe_load((folder / "expected.yaml").read_text())
         for claim, entry in expected.items():
-            assert {"claim", "published", *PRESETS} <= set(entry), claim
-            for preset in PRESETS:
+            assert {"claim", "published", *presets_of(folder.name)} <= set(entry), claim
+            assert set(PRESETS) - set(OPTIONAL) <= set(presets_of(folder.name))
+            for preset in presets_of(folder.name):
                 assert "because" in entry[preset] or "not_judged" in entry[preset], (claim, preset)
         assert any("because" in entry["smoke"] for entry in expected.values()), "smoke judges something"
 

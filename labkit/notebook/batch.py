@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 
 from labkit.ground.names import choose
 from labkit.notebook.results import draw_svg
-from labkit.notebook.settings import PRESETS, params_folder
+from labkit.notebook.settings import PRESETS, params_folder, preset_values
 from labkit.runs.cleaning import clean
 from labkit.runs.store import runs_folder
 
@@ -162,6 +162,8 @@ def main() -> int:
         names = [choose("notebook", name, [*notebooks(), "all"]) for name in arguments.names]
         if "all" in names or (not names and arguments.action == "refresh"):
             names = list(notebooks())
+        for name in names if arguments.action == "reproduce" else ():
+            preset_values(name, arguments.preset)
     except ValueError as error:
         parser.error(str(error))
     names = names or list(MAIN)

@@ -42,8 +42,13 @@ def preset_values(notebook: str, preset: str) -> dict[str, Any]:
         ValueError: for an unknown notebook or preset.
     """
     choose("notebook", notebook, [path.name for path in params_folder().iterdir() if path.is_dir()])
-    path = params_folder() / notebook / f"{choose('preset', preset, PRESETS)}.yaml"
+    path = params_folder() / notebook / f"{choose(f'preset of {notebook}', preset, presets(notebook))}.yaml"
     return yaml.safe_load(path.read_text())
+
+
+def presets(notebook: str) -> list[str]:
+    """The presets that a notebook has."""
+    return [preset for preset in PRESETS if (params_folder() / notebook / f"{preset}.yaml").is_file()]
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,8 @@ def settings(notebook: str, namespace: Mapping[str, Any]) -> Settings:
     for name, example in expected.items():
         _same_type(name, values[name], example)
     preset = preset_values(notebook, values["preset"])
-    rules.read(params_folder() / notebook / "expected.yaml")
+    for name, claim in rules.read(params_folder() / notebook / "expected.yaml").items():
+        choose(f"preset of claim {name}", values["preset"], claim.rules)
     changed = tuple(name for name in preset if values[name] != preset[name])
     return Settings(notebook, values["preset"], values, changed)
 

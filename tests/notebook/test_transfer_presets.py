@@ -5,8 +5,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from labkit.notebook.rules import PRESETS
-from labkit.notebook.settings import preset_values
+from labkit.notebook.settings import preset_values, presets
 from labkit.studies import transfer_study
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +36,7 @@ def asked_for(notebook, preset, monkeypatch):
     raise AssertionError("it asks for nothing")
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
+@pytest.mark.parametrize(("notebook", "preset"), [(name, preset) for name in NOTEBOOKS for preset in presets(name)])
 def test_routes_of_a_preset_join_its_tasks_at_levels_that_it_finds(notebook, preset, monkeypatch):
     specs, routes, seeds = asked_for(notebook, preset, monkeypatch)
     assert seeds and len({route.name for route in routes}) == len(routes)
@@ -56,7 +54,7 @@ def test_routes_of_a_preset_join_its_tasks_at_levels_that_it_finds(notebook, pre
 
 
 def test_the_richer_source_of_a_preset_is_one_that_it_carries_from():
-    for preset in PRESETS:
+    for preset in presets("transfer_datasets"):
         values = preset_values("transfer_datasets", preset)
         model, *sources = values["richer"]
         there = {values["tasks"][task]["name"] for route in values["models"][model]["routes"] for task in route}

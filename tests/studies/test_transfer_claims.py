@@ -95,7 +95,7 @@ def test_a_study_holds_every_arm_on_the_target(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("LABKIT_PROGRESS", "log")
     specs = {"slow": task(levels=1), "fast": task(levels=1, model_options={"activation": "sigmoid"})}
     study = study_transfer(specs, ROUTE, [0], root=tmp_path)
-    assert capsys.readouterr().err.count("besides PyTorch") == 1, "one plan, one estimate"
+    assert capsys.readouterr().out.count("besides PyTorch") == 1, "one plan, one estimate"
     (found,) = study.ends().values()
     assert sorted(set(found["branch"])) == sorted(["ticket", *ARMS]) and study.branches == list(ARMS)
     assert study.told() == {"slow → fast": ("lenet_300_100", "digits", "digits")}
