@@ -1,10 +1,10 @@
 """Claims: what `params/NOTEBOOK/expected.yaml` expects of a notebook, by which rule it is judged under each preset.
 
-A preset's entry (a notebook without a preset of `OPTIONAL` has none for it) is either `{not_judged: why}` or a rule: `above`, `below`, `within` or `exactly` a bound, `of` the
-mean, every seed or each value, with `because`; its null hypothesis `h0` (see `chance`), or `h0: counted` where nothing
-is drawn; and `chance`, how often it would pass if there were nothing to find. A rule that passes more than one time in
-ten would judge nothing and is refused. Where the claim is that two things are equal, `control` names a difference that
-must fail the rule.
+A preset's entry (a notebook without a preset of `OPTIONAL` has none for it) is either `{not_judged: why}` or a rule:
+`above`, `below`, `within` or `exactly` a bound, `of` the mean, every seed or each value, with `because`; its null
+hypothesis `h0` (see `chance`), or `h0: counted` where nothing is drawn; and `chance`, how often it would pass if there
+were nothing to find. A rule that passes more than one time in ten would judge nothing and is refused. Where the claim
+is that two things are equal, `control` names a difference that must fail the rule.
 """
 
 from collections.abc import Mapping, Sequence
