@@ -11,6 +11,7 @@ from labkit.ground.lists import listed
 from labkit.ground.names import choose, whole
 from labkit.runs.experiment import Experiment
 from labkit.runs.networks import Labelled, Networks, start_of
+from labkit.runs.origin import SOURCE, origin
 from labkit.runs.run import Run
 from labkit.runs.ticket_files import Ticket
 
@@ -50,6 +51,8 @@ class Runs:
     def ticket(self, seed: int, level: int, copy: int = 0) -> Ticket:
         """The network of a seed at a level as it was before training: weights to start from, mask, provenance.
 
+        What was carried here says where it was found: `about["source"]` (see `labkit.runs.origin`).
+
         Raises:
             ValueError: if there is no such level or seed.
         """
@@ -64,7 +67,8 @@ class Runs:
             "spec": asdict(replace(spec, model_options=self.experiment.all_options)),
             "run": member.run.hash, "labkit": __version__,
         }  # fmt: skip
-        return Ticket(weights, mask, about)
+        found = origin(member.run)
+        return Ticket(weights, mask, about | ({SOURCE: found} if found else {}))
 
     def __repr__(self) -> str:
         seeds = sorted({seed for networks in self.runs.values() for seed in networks.seeds})
