@@ -47,11 +47,15 @@ class _Redirects(HTTPRedirectHandler):
 
 
 class _Exchange:
-    """One exchange with the web: the connections that it opens, which can be cut from outside."""
+    """One exchange with the web: the connections that it opens, which can be cut from outside.
+
+    Attributes:
+        over: whether they were cut. What is read then says nothing: a header that ends early passes for a whole one.
+    """
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
-        self._over = False
+        self.over = False
 
     def connecting(self, kind: Callable[..., Any]) -> Callable[..., Any]:
         """What makes connections of a kind (an `HTTPConnection`), and keeps their sockets."""
@@ -63,7 +67,7 @@ class _Exchange:
             def kept() -> None:
                 connect()
                 self._sockets.append(found.sock)
-                if self._over:
+                if self.over:
                     self.cut()
 
             found.connect = kept
@@ -73,7 +77,7 @@ class _Exchange:
 
     def cut(self) -> None:
         """End all connections; who reads from one finds its end."""
-        self._over = True
+        self.over = True
         for one in self._sockets:
             with suppress(OSError):  # it is closed already
                 one.shutdown(socket.SHUT_RDWR)
@@ -123,18 +127,20 @@ def fetch(url: str, most: int, seconds: float = 300.0, headers: Mapping[str, str
         try:
             found.append(_fetched(exchange, url, most, seconds, headers))
         except BaseException as error:  # goes on in who asked
-            failed.append(error)
+            if not exchange.over:
+                failed.append(error)
 
     worker = threading.Thread(target=work, name="labkit download", daemon=True)
     worker.start()
     try:
         worker.join(min(seconds, threading.TIMEOUT_MAX))
+        late = worker.is_alive()
     finally:  # also if who asked was interrupted
         exchange.cut()
+    if late:
+        raise OSError(f"{url} is too slow: it did not come within {seconds:g} seconds")
     if failed:
         raise failed.pop()  # a frame that kept it would keep it alive, and what it holds open
-    if not found:
-        raise OSError(f"{url} is too slow: it did not come within {seconds:g} seconds")
     return found[0]
 
 

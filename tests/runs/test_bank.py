@@ -327,15 +327,15 @@ def dripping(part):
 @pytest.mark.parametrize("part", ["header", "body"])
 def test_a_server_that_drips_its_answer_does_not_hold_who_asks_beyond_the_time(part, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    with dripping(part) as url, pytest.raises(OSError, match="is too slow"):
-        fetch(f"{url}/x", 10_000, seconds=0.2)
+    with dripping(part) as url, pytest.raises(OSError, match="is too slow|timed out"):
+        fetch(f"{url}/x", 10_000, seconds=0.5)
 
 
 def test_connections_that_were_given_up_are_cut(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with dripping("header") as url:
-        with pytest.raises(OSError, match="is too slow"):
-            fetch(f"{url}/x", 10_000, seconds=0.2)
+        with pytest.raises(OSError, match="is too slow|timed out"):
+            fetch(f"{url}/x", 10_000, seconds=0.5)
         workers = [thread for thread in threading.enumerate() if thread.name == "labkit download"]
         for worker in workers:
             worker.join(2)
