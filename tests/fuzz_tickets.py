@@ -22,6 +22,7 @@ from labkit.runs.ticket_files import Ticket
 from labkit.sparsity.packing import pack_network
 
 HUGE = (10**12, 2**63 - 1, 2**63, 2**64, 10**40, -1, 0, 3.5, True, None, "9", [], {})
+EMPTY = ([2**62, 2**62, 0], [0, 2**62, 2], [2**63 - 1, 0, 2], [2**31] * 4 + [0])  # no values, and no strides either
 NAMES = (
     "../../etc/passwd",
     "/etc/passwd",
@@ -117,6 +118,19 @@ def lying_header(content, rng):
     return joined(header, data)
 
 
+def empty_of_huge_shape(content, rng):
+    """A tensor without values whose shape no tensor has; digests fit."""
+    ticket, shape = example(), rng.choice(EMPTY)
+    packed, about = pack_network(ticket.weights, ticket.mask), {"kind": "labkit ticket 2", **ticket.about}
+    if rng.random() < 0.5:
+        packed |= {"shape/fc.weight": torch.tensor(shape), "mask/fc.weight": torch.empty(0, dtype=torch.uint8),
+                   "kept/fc.weight": torch.empty(0)}  # fmt: skip
+        return written(packed, about)
+    header, data = split(written(packed | {"whole/more": torch.empty(0)}, about))
+    header["whole/more"]["shape"] = shape
+    return joined(signed(header, data), data)
+
+
 BLOATED = (
     "[" * 10**6,
     '{"a":' * 10**5,
@@ -186,6 +200,11 @@ def lying_on_purpose(content, rng):
         packed[key] = packed[key][None]
     else:
         about["kind"] = rng.choice([None, "labkit ticket 1", "labkit ticket 99", 7, [], "labkit run 2"])
+    return written(packed, about)
+
+
+def written(packed, about):
+    """The bytes of a file of tensors and a description, its digests right."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.safetensors"
         tensor_files.write(path, {name: tensor.clone() for name, tensor in packed.items()}, about)
@@ -200,10 +219,12 @@ def renamed_on_purpose(content, rng):
 
 
 MUTATIONS = (truncated, flipped, flipped, flipped_in_the_header, spliced, lying_length, lying_header, lying_header,
-             bloated, lying_on_purpose, lying_on_purpose, renamed_on_purpose)  # fmt: skip
+             bloated, lying_on_purpose, lying_on_purpose, renamed_on_purpose,
+             empty_of_huge_shape)  # fmt: skip
 
 
-ON_PURPOSE = (lying_on_purpose, renamed_on_purpose, bloated)  # may make tickets of their own, right in themselves
+# may make tickets of their own, right in themselves
+ON_PURPOSE = (lying_on_purpose, renamed_on_purpose, bloated, empty_of_huge_shape)
 
 
 def answer(path, ticket, on_purpose=False):
@@ -236,8 +257,8 @@ def main(count, seed=0):
         path = ticket.save(Path(folder) / "ticket.safetensors")
         content = path.read_bytes()
         assert answer(path, ticket) == "believed"
-        for mutate in (truncated, bloated, lying_on_purpose):  # which the mutations themselves take
-            mutate(content, random.Random(1))
+        for mutate in (truncated, bloated, lying_on_purpose, empty_of_huge_shape):
+            mutate(content, random.Random(1))  # memory that the mutations themselves take
         peak = 0
         for n in range(count):
             mutate = rng.choice(MUTATIONS)

@@ -1,7 +1,14 @@
-"""Files from the web, of bounded size and in bounded time; a redirect leads to the web again, or nowhere."""
+"""Files from the web, of bounded size and in bounded time; a redirect leads to the web again, or nowhere.
 
+A server that sends a byte every few seconds breaks no time-out of a socket, and the header of an answer is read by the
+standard library. So the exchange runs in a thread of its own, and who asked waits for it no longer than it may take.
+"""
+
+import socket
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -39,13 +46,70 @@ class _Redirects(HTTPRedirectHandler):
         return found
 
 
+class _Exchange:
+    """One exchange with the web: the connections that it opens, which can be cut from outside.
+
+    Attributes:
+        over: whether they were cut. What is read then says nothing: a header that ends early passes for a whole one.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        self.over = False
+
+    def connecting(self, kind: Callable[..., Any]) -> Callable[..., Any]:
+        """What makes connections of a kind (an `HTTPConnection`), and keeps their sockets."""
+
+        def made(*given: Any, **named: Any) -> Any:
+            found = kind(*given, **named)
+            connect = found.connect
+
+            def kept() -> None:
+                connect()
+                self._sockets.append(found.sock)
+                if self.over:
+                    self.cut()
+
+            found.connect = kept
+            return found
+
+        return made
+
+    def cut(self) -> None:
+        """End all connections; who reads from one finds its end."""
+        self.over = True
+        for one in self._sockets:
+            with suppress(OSError):  # it is closed already
+                one.shutdown(socket.SHUT_RDWR)
+
+
+class _Http(HTTPHandler):
+    def __init__(self, exchange: _Exchange):
+        super().__init__()
+        self._exchange = exchange
+
+    def do_open(self, http_class: Any, req: Request, **named: Any) -> Any:
+        """As usual, by a connection that can be cut."""
+        return super().do_open(self._exchange.connecting(http_class), req, **named)
+
+
+class _Https(HTTPSHandler):
+    def __init__(self, exchange: _Exchange):
+        super().__init__()
+        self._exchange = exchange
+
+    def do_open(self, http_class: Any, req: Request, **named: Any) -> Any:
+        """As usual, by a connection that can be cut."""
+        return super().do_open(self._exchange.connecting(http_class), req, **named)
+
+
 def fetch(url: str, most: int, seconds: float = 300.0, headers: Mapping[str, str] | None = None) -> bytes:
     """What is at a URL.
 
     Args:
         url: http or https.
         most: bytes; what says that it has more is not begun, what has more is broken off.
-        seconds: for all of it.
+        seconds: for all of it, from the name of the host to the last byte.
         headers: of the request.
 
     Raises:
@@ -55,9 +119,36 @@ def fetch(url: str, most: int, seconds: float = 300.0, headers: Mapping[str, str
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"{shown(url)} is no address in the web: it must begin with https:// or http://")
-    until = time.monotonic() + seconds
+    exchange = _Exchange()
+    found: list[bytes] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(_fetched(exchange, url, most, seconds, headers))
+        except BaseException as error:  # goes on in who asked
+            if not exchange.over:
+                failed.append(error)
+
+    worker = threading.Thread(target=work, name="labkit download", daemon=True)
+    worker.start()
     try:
-        with _opener().open(Request(url, headers=dict(headers or {})), timeout=min(SILENCE, seconds)) as answer:
+        worker.join(min(seconds, threading.TIMEOUT_MAX))
+        late = worker.is_alive()
+    finally:  # also if who asked was interrupted
+        exchange.cut()
+    if late:
+        raise OSError(f"{url} is too slow: it did not come within {seconds:g} seconds")
+    if failed:
+        raise failed.pop()  # a frame that kept it would keep it alive, and what it holds open
+    return found[0]
+
+
+def _fetched(exchange: _Exchange, url: str, most: int, seconds: float, headers: Mapping[str, str] | None) -> bytes:
+    until = time.monotonic() + seconds
+    request = Request(url, headers=dict(headers or {}))
+    try:
+        with _opener(exchange).open(request, timeout=min(SILENCE, seconds)) as answer:
             return _read(answer, url, most, until)
     except HTTPError as error:
         if 300 <= error.code < 400:
@@ -68,10 +159,11 @@ def fetch(url: str, most: int, seconds: float = 300.0, headers: Mapping[str, str
         raise OSError(f"{url} cannot be read: {getattr(error, 'reason', error)}") from error
 
 
-def _opener() -> OpenerDirector:
+def _opener(exchange: _Exchange) -> OpenerDirector:
     found = OpenerDirector()  # not the usual one, which opens files and FTP as well
-    for handler in (ProxyHandler, HTTPHandler, HTTPSHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor, _Redirects):
-        found.add_handler(handler())
+    for handler in (ProxyHandler(), _Http(exchange), _Https(exchange), HTTPDefaultErrorHandler(), HTTPErrorProcessor(),
+                    _Redirects()):  # fmt: skip
+        found.add_handler(handler)
     return found
 
 

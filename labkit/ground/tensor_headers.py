@@ -9,7 +9,7 @@ memory, and what it may ask for is bounded by the size of the file.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -144,12 +144,23 @@ def _check_values(found: Any) -> None:
                 waiting.append((value, depth + 1))
 
 
+def addressable(shape: Iterable[int]) -> bool:
+    """Whether PyTorch can make a tensor of a shape; where one dimension is 0, of the others it still makes strides.
+
+    >>> addressable([2**62, 0]), addressable([0, 2**62, 2])
+    (True, False)
+    """
+    return math.prod(max(1, size) for size in shape) < 2**63
+
+
 def _layout(name: str, said: Any) -> Layout:
     if not isinstance(said, dict) or set(said) != _SAYS or str(said["dtype"]) not in DTYPES:
         raise ValueError(f"{name[:80]!r} has no dtype, shape and place, or a dtype that is not known")
     dtype, shape, place = DTYPES[str(said["dtype"])], said["shape"], said["data_offsets"]
     if not (_counts(shape) and _counts(place) and len(place) == 2):
         raise ValueError(f"shape or place of {name[:80]!r} are not whole numbers of at least 0")
+    if not addressable(shape):
+        raise ValueError(f"no tensor has the shape of {name[:80]!r}, {shape}")
     takes = math.prod(shape) * dtype.itemsize
     if place[1] - place[0] != takes:
         raise ValueError(f"{name[:80]!r} would take {takes:,} bytes, and has {place[1] - place[0]:,}")

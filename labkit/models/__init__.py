@@ -19,7 +19,7 @@ from labkit.models.vgg import VGG19
 from labkit.models.wide_resnet import wrn_22_2
 
 __all__ = [
-    "INITS", "MODELS", "build", "builder", "capturable", "initial_state", "left_out", "output_layer", "prunable",
+    "INITS", "MODELS", "build", "builder", "capturable", "initial_state", "left_out", "prunable",
 ]  # fmt: skip
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -102,11 +102,6 @@ def left_out(model: nn.Module) -> list[str]:
     taken = set(prunable(model))
     matrices = [name for name, weight in model.named_parameters() if weight.requires_grad and weight.ndim > 1]
     return [name for name in matrices if name not in taken]
-
-
-def output_layer(model: nn.Module) -> str:
-    """Name of the last prunable weight, the classifier: the layer that the LTH prunes at half rate."""
-    return prunable(model)[-1]
 
 
 def capturable(model: nn.Module) -> bool:

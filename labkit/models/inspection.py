@@ -37,26 +37,51 @@ def layers(model: nn.Module, input_shape: Sequence[int] | None = None, *, unreac
         ValueError: if no shape is given and the network does not name one, or if no forward pass, in training or
             evaluation, reaches a prunable layer.
     """
-    shape = getattr(model, "input_shape", None) if input_shape is None else input_shape
-    if shape is None:
-        raise ValueError("input_shape is missing: (channels, height, width) of an example, as the network names none")
-    weights, macs = _pass(copy.deepcopy(model).eval(), (1, *shape))
+    shape = _shape(model, input_shape)
+    weights, macs, _ = _pass(copy.deepcopy(model).eval(), (1, *shape))
     missing = [name for name, count in macs.items() if not count]
     if missing and not unreached:
-        _, trained = _pass(copy.deepcopy(model).train(), (2, *shape))
+        _, trained, _ = _pass(copy.deepcopy(model).train(), (2, *shape))
         _refuse([name for name in missing if not trained[name]])
     return {name: Layer(tuple(weight.shape), _quotient(macs[name], weight.numel())) for name, weight in weights.items()}
 
 
-def _pass(network: nn.Module, shape: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Prunable weights of a network, and their multiply-accumulates in a forward pass of blank examples."""
+def output_layer(model: nn.Module, input_shape: Sequence[int] | None = None) -> str:
+    """Name of the classifier: the prunable weight that a forward pass in evaluation mode uses last.
+
+    That is the layer which the LTH prunes at half rate, and the head that a carried ticket may draw anew; the order in
+    which layers were written down in the network has no say.
+
+    Args:
+        model: the network.
+        input_shape: of one example, as of `layers`.
+
+    Raises:
+        ValueError: if no shape is given and the network does not name one, or no prunable layer is reached.
+    """
+    *_, last = _pass(copy.deepcopy(model).eval(), (1, *_shape(model, input_shape)))
+    if not last:
+        raise ValueError("the forward pass reaches no layer that can be pruned")
+    return last
+
+
+def _shape(model: nn.Module, given: Sequence[int] | None) -> Sequence[int]:
+    shape = getattr(model, "input_shape", None) if given is None else given
+    if shape is None:
+        raise ValueError("input_shape is missing: (channels, height, width) of an example, as the network names none")
+    return shape
+
+
+def _pass(network: nn.Module, shape: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, int], str]:
+    """Prunable weights of a network, their multiply-accumulates in a forward pass of blank examples, the last used."""
     import_whole("torch._inductor")  # which dispatch modes begin to import
     weights: dict[str, Tensor] = {name: network.get_parameter(name) for name in prunable(network)}
-    called = _count_calls(network, weights)
-    products, first = _Products(weights), next(network.parameters())
+    used: list[str] = []
+    called = _count_calls(network, weights, used)
+    products, first = _Products(weights, used), next(network.parameters())
     with ambient(), torch.no_grad(), _plain_attention(), products:
         network(torch.zeros(*shape, dtype=first.dtype, device=first.device))
-    return weights, {name: max(called[name], products.macs[name]) for name in weights}
+    return weights, {name: max(called[name], products.macs[name]) for name in weights}, used[-1] if used else ""
 
 
 def _refuse(unreached: Sequence[str]) -> None:
@@ -71,14 +96,15 @@ def _quotient(macs: int, weights: int) -> int | float:
     return macs / weights if macs % weights else macs // weights
 
 
-def _count_calls(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """Multiply-accumulates of the layers that are called, by weight; filled as the network runs."""
+def _count_calls(network: nn.Module, weights: Mapping[str, Tensor], used: list[str]) -> dict[str, int]:
+    """Multiply-accumulates of the layers that are called, by weight; filled, as `used` is, while the network runs."""
     macs = dict.fromkeys(weights, 0)
 
     def hook(name: str, weight: Tensor) -> Any:
         def count(layer: nn.Module, inputs: Any, output: Tensor) -> None:
             images = inputs[0] if isinstance(layer, _TRANSPOSED) else output  # its inputs' pixels use each weight once
             macs[name] += images.numel() // weight.shape[0] * weight.numel()
+            used.append(name)
 
         return count
 
@@ -92,8 +118,9 @@ def _count_calls(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str,
 class _Products(TorchDispatchMode):
     """Multiply-accumulates of the products and convolutions that weights take part in, as PyTorch counts them."""
 
-    def __init__(self, weights: Mapping[str, Tensor]):
+    def __init__(self, weights: Mapping[str, Tensor], used: list[str]):
         super().__init__()
+        self._used = used
         self.macs = dict.fromkeys(weights, 0)
         self._owners = {weight.untyped_storage()._cdata: name for name, weight in weights.items()}
 
@@ -103,6 +130,7 @@ class _Products(TorchDispatchMode):
             for given in args:
                 if isinstance(given, Tensor) and (name := self._owners.get(given.untyped_storage()._cdata)):
                     self.macs[name] += formula(*args, **(kwargs or {}), out_val=result) // 2
+                    self._used.append(name)
         return result
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from labkit.ground.names import choose, number, shown, whole
 from labkit.runs.cards import MOST_CARD, Card, ticket_name
+from labkit.runs.origin import told
 from labkit.runs.places import Folder, place
 from labkit.runs.ticket_files import Ticket
 
@@ -116,7 +117,7 @@ class Bank:
         """Put a ticket and its card into a folder, ready to be served or uploaded as it is.
 
         Args:
-            ticket: what is published; model, data, seed, level, spec and density are read off it.
+            ticket: what is published; model, data, source, seed, level, spec and density are read off it.
             name: of its files.
             replace: whether a ticket of that name may be there.
             said: other fields of its `Card`: what, found, accuracy, measured, licence; control and control_accuracy.
@@ -136,7 +137,7 @@ class Bank:
             raise ValueError(f"{target} has a ticket {name!r} already: give another name, or replace=True")
         with tempfile.TemporaryDirectory(prefix="labkit-") as folder:
             content = ticket.save(Path(folder) / "ticket").read_bytes()
-        fields: dict[str, Any] = {"name": name, "density": ticket.density}
+        fields: dict[str, Any] = {"name": name, "density": ticket.density, "source": told(ticket.about)}
         fields |= {key: ticket.about[key] for key in ("model", "data", "seed", "level", "spec") if key in ticket.about}
         fields |= said | {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
         card = Card(**fields)

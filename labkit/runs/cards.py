@@ -9,14 +9,16 @@ from typing import Any
 from labkit.ground.lists import mapped, plain
 from labkit.ground.names import fraction, shown, text, whole
 from labkit.ground.tensor_headers import parsed
+from labkit.runs import origin
 from labkit.runs.ticket_files import Ticket
 from labkit.specs.base import Spec, checked, from_dict
 
 KIND = "labkit ticket card 1"
 MOST_CARD = 2**16  # bytes
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+MOST_NAME = 100  # letters
+_NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MOST_NAME - 1}}}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_MAY_LACK = ("seed", "level", "control", "control_accuracy", "spec")
+_MAY_LACK = ("seed", "level", "control", "control_accuracy", "spec", "source")
 
 
 def ticket_name(what: str, value: object) -> str:
@@ -52,6 +54,7 @@ class Card(Spec):
         what: what it is, in a line.
         found: how it was found, in a line.
         model, data: what it is of.
+        source: of a carried ticket what it was found on, in a line: model, data, and the run of the dense network.
         seed, level: of the search.
         density: surviving share of the prunable weights.
         accuracy: of the ticket when it is trained, a fraction.
@@ -72,6 +75,7 @@ class Card(Spec):
     found: str = checked("", _line)
     model: str = checked("", _line)
     data: str = checked("", _line)
+    source: str | None = checked(None, _line)
     seed: int | None = checked(None, whole)
     level: int | None = checked(None, whole)
     density: float = checked(0.0, fraction, one=True)
@@ -115,6 +119,8 @@ class Card(Spec):
     def to_text(self) -> str:
         """The card as a file holds it."""
         said = {"kind": KIND} | {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        if self.source is None:
+            del said["source"]
         return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def check(self, ticket: Ticket) -> None:
@@ -125,6 +131,8 @@ class Card(Spec):
         """
         if abs(ticket.density - self.density) > 1e-6:
             raise ValueError(f"the card of {self.name} says density {self.density:.6f}; it is {ticket.density:.6f}")
+        if (its := origin.told(ticket.about)) != self.source:
+            raise ValueError(f"the card of {self.name} says source {shown(self.source)}, the ticket {shown(its)}")
         for key in ("model", "data", "seed", "level"):
             mine, its = getattr(self, key), ticket.about.get(key)
             if mine is not None and its != mine:

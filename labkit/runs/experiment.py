@@ -82,7 +82,7 @@ class Experiment:
         self.layers = inspection.layers(network, self.data.shape)  # as FLOPs see them
         if others := models.left_out(network):
             _tell_left_out(spec.model, tuple(others))
-        self.output = models.output_layer(network)
+        self.output = inspection.output_layer(network, self.data.shape)
         weights = network.state_dict()
         self.convolutions = {name for name in self.prunable if weights[name].ndim > 2}
         self.shapes = {name: tuple(weights[name].shape) for name in self.prunable}

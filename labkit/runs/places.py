@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from labkit.ground import names
@@ -167,7 +167,7 @@ def place(where: object, seconds: float) -> Place:
     if scheme == "hf":
         return Hub(str(where).removeprefix("hf://").strip("/"), seconds)
     if scheme == "file":
-        return Folder(Path(url2pathname(unquote(urlsplit(str(where)).path))))
+        return Folder(Path(url2pathname(urlsplit(str(where)).path)))  # which unquotes by itself
     if scheme:
         raise ValueError(f"where is {shown(where)}: it must be a folder, https://, http://, file:// or hf://owner/name")
     return Folder(names.path("where", where))

@@ -13,7 +13,7 @@ from labkit import models
 from labkit.ground.lists import mapped, plain
 from labkit.ground.names import choose, shown
 from labkit.models.masked import mask_network, masks_of, unmasked
-from labkit.runs import exports, ticket_format
+from labkit.runs import exports, origin, ticket_format
 from labkit.sparsity import masks
 from labkit.sparsity.masks import Masks
 
@@ -25,7 +25,7 @@ class Ticket:
     Attributes:
         weights: state dict to start from; pruned weights are zero.
         mask: name -> bool, True where a weight exists.
-        about: provenance: spec, seed, level, branch, rewind step, data, version.
+        about: provenance: spec, seed, level, branch, rewind step, data, version; of a carried one its source.
 
     Raises:
         ValueError: for a mask that is not bool, not of its weights' shape or of no weights, if all are empty, or for
@@ -169,6 +169,8 @@ class Ticket:
         """What the ticket is, for people: provenance, then survivors and density a layer."""
         about = {key: value for key, value in self.about.items() if not isinstance(value, Mapping)}
         lines = ["ticket: " + ", ".join(_printable(f"{key} {value}") for key, value in about.items())]
+        if (found := origin.told(self.about)) is not None:
+            lines.append(f"  found on {_printable(found)}")
         for name, mask in self.mask.items():
             kept = int(mask.sum())
             lines.append(f"  {name:24} {kept:>9,} of {mask.numel():>9,}  density {kept / max(1, mask.numel()):.4f}")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from labkit.ground.tensor_headers import addressable
 from labkit.sparsity.masks import Masks
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -40,7 +41,7 @@ def unpack(bits: Tensor, shape: Iterable[int]) -> Tensor:
     """
     shape = tuple(shape)
     size = math.prod(shape)
-    if min(shape, default=0) < 0 or bits.numel() != (size + 7) // 8:
+    if min(shape, default=0) < 0 or not addressable(shape) or bits.numel() != (size + 7) // 8:
         raise ValueError(f"{bits.numel()} bytes cannot hold a mask of shape {shape}")
     if size % 8 and int(bits[-1]) & (0xFF >> size % 8):
         raise ValueError(f"a mask of shape {shape} has a bit beyond its end")
@@ -107,7 +108,8 @@ def unpacked_bytes(laid: Mapping[str, Laid], shapes: Mapping[str, Iterable[int]]
     for name, shape in shapes.items():
         sizes = list(shape)
         size, bits, kept = math.prod(sizes), laid[f"mask/{name}"].shape[0], laid[f"kept/{name}"]
-        if min(sizes, default=0) < 0 or bits != (size + 7) // 8 or kept.shape[0] > size:
+        fits = addressable(sizes) and bits == (size + 7) // 8 and kept.shape[0] <= size
+        if min(sizes, default=0) < 0 or not fits:
             raise ValueError(f"{name[:80]!r}: {bits:,} bytes and {kept.shape[0]:,} values cannot be of shape {sizes}")
         total += size * (kept.dtype.itemsize + 1)
     return total

@@ -12,6 +12,7 @@ from labkit.ground.lists import listed
 from labkit.ground.names import choose, whole
 from labkit.runs.experiment import Experiment
 from labkit.runs.networks import Labelled, Networks, start_of
+from labkit.runs.origin import SOURCE, origin
 from labkit.runs.run import Run
 from labkit.runs.scheduler import compute
 from labkit.runs.ticket_files import Ticket
@@ -55,6 +56,8 @@ class Runs:
     def ticket(self, seed: int, level: int, copy: int = 0) -> Ticket:
         """The network of a seed at a level as it was before training: weights to start from, mask, provenance.
 
+        What was carried here says where it was found: `about["source"]` (see `labkit.runs.origin`).
+
         Raises:
             ValueError: if there is no such level or seed.
         """
@@ -69,7 +72,8 @@ class Runs:
             "spec": asdict(replace(spec, model_options=self.experiment.all_options)),
             "run": member.run.hash, "labkit": __version__,
         }  # fmt: skip
-        return Ticket(weights, mask, about)
+        found = origin(member.run)
+        return Ticket(weights, mask, about | ({SOURCE: found} if found else {}))
 
     @property
     def asked(self) -> "Planned":

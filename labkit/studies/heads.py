@@ -1,4 +1,7 @@
-"""The head of a network that is carried to another task: the same, or drawn anew for its classes."""
+"""The head of a network that is carried to another task: the same, or drawn anew for its classes.
+
+The head is the module whose weight a forward pass uses last (`labkit.models.inspection.output_layer`).
+"""
 
 from collections.abc import Mapping
 

@@ -47,6 +47,11 @@ class SparseRun:
         return last.assign(**{name: last[name].where(~last["diverged"]) for name in HISTORY if name in last})
 
     @property
+    def first(self) -> int:
+        """The step at which training began: 0 but for a ticket that goes on from where it was rewound to."""
+        return self.networks.members[0].run.first
+
+    @property
     def pruned(self) -> bool:
         """Whether masks come of pruning along the way: a run that takes them has this one's cost too."""
         return self.spec.topology.row.masks == "pruned"
@@ -61,12 +66,13 @@ class SparseRun:
         """Active weights as masks changed: seed, step (updates done before it), layer, kept, size."""
         columns = ["seed", "step", "layer", "kept", "size"]
         moments = self.experiment.dynamics.moments if self.experiment.dynamics else []
-        steps, layers, sizes = [0, *(step + 1 for step in moments)], self.masked, self.experiment.sizes
+        steps, layers, sizes = [self.first, *(step + 1 for step in moments)], self.masked, self.experiment.sizes
         return pd.DataFrame(
             [
                 (seed, step, layer, int(kept), sizes[layer])
                 for seed, folder in zip(self.seeds, self.networks.folders, strict=True)
                 for step, row in zip(steps, folder.record().kept.tolist(), strict=True)
+                if step > self.first or step == steps[0]  # what was due before that was not done
                 for layer, kept in zip(layers, row, strict=False)
             ],
             columns=columns,
@@ -80,7 +86,7 @@ class SparseRun:
             density = dict(zip(part["layer"], part["kept"] / part["size"], strict=True))
             rows.append({"seed": seed, "step": step, "ratio": flops.inference(layers, density) / dense})
         if not rows:  # no masks
-            rows = [{"seed": seed, "step": 0, "ratio": 1.0} for seed in self.seeds]
+            rows = [{"seed": seed, "step": self.first, "ratio": 1.0} for seed in self.seeds]
         return pd.DataFrame(rows)
 
     def test_flops(self) -> float:
@@ -89,7 +95,7 @@ class SparseRun:
         return float(table[table["step"] == table["step"].max()]["ratio"].mean())
 
     def train_flops(self, iterations: int | None = None) -> float:
-        """Training FLOPs in those of a dense run of `iterations` (default: this run's own), its prior run included.
+        """Training FLOPs in those of a dense run of `iterations` (default: this run's steps), its prior run included.
 
         By the method's rule (`labkit.sparsity.flops.training`), following the masks as they changed; mean over seeds.
         """
@@ -101,7 +107,7 @@ class SparseRun:
             spans = [end - begin for begin, end in zip(part["step"], ends, strict=True)]
             sparse = flops.mean(part["ratio"], spans)
             found.append(flops.training(topology.row.flops, sparse, 1.0, every) / 3)
-        scale = total / (iterations or total)
+        scale = (total - self.first) / (iterations or total - self.first)
         return self.prior + scale * sum(found) / len(found)
 
     def final_masks(self) -> Masks:

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from labkit import models
+from labkit.models import inspection
 from labkit.models.wide_resnet import WideResNet
 
 
@@ -10,8 +11,14 @@ def test_lenet_counts():
     network = models.build("lenet_300_100")
     assert sum(p.numel() for p in network.parameters()) == 266_610
     assert sum(dict(network.named_parameters())[name].numel() for name in models.prunable(network)) == 266_200
-    assert models.output_layer(network) == "fc3.weight"
+    assert inspection.output_layer(network) == "fc3.weight"
     assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_the_classifier_of_the_kits_networks_is_the_layer_that_was_written_down_last(name):
+    network = models.build(name)
+    assert inspection.output_layer(network) == models.prunable(network)[-1], "or runs would have other names"
 
 
 @pytest.mark.parametrize(
@@ -32,7 +39,7 @@ def test_convolutional_counts(name, weights, convolutions, parameters):
     assert sum(w.numel() for w in found.values()) == weights
     assert sum(w.numel() for w in found.values() if w.ndim == 4) == convolutions
     assert sum(p.numel() for p in network.parameters()) == parameters
-    assert found[models.output_layer(network)].shape[0] == 10
+    assert found[inspection.output_layer(network)].shape[0] == 10
     narrow = models.build(name, {"width": 0.125, "classes": 7})
     assert narrow(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
     with pytest.raises(ValueError, match="width is 0"):

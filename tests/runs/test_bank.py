@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -245,6 +247,13 @@ def test_a_bank_is_read_through_the_web(folder, server):
         bank.table()
 
 
+@pytest.mark.parametrize("name", ["50%25", "50%", "a b#c?d", "ä"])
+def test_an_address_of_a_folder_is_unquoted_once(folder, tmp_path, name):
+    where = folder.rename(tmp_path / name)
+    assert where.as_uri().startswith("file:///")
+    assert lk.Bank(where.as_uri()).load("sparse").equals(made(0.2))
+
+
 def test_a_bank_is_read_from_a_hugging_face_repository(folder, server, monkeypatch):
     pytest.importorskip("huggingface_hub", reason="huggingface_hub is of the extra hub, which is not installed")
     monkeypatch.setenv("HF_ENDPOINT", server)
@@ -289,6 +298,48 @@ def test_servers_that_misbehave_are_told_and_cannot_fill_the_memory(server, way)
 def test_what_takes_too_long_is_broken_off(server):
     with pytest.raises(OSError, match="is too slow|timed out"):
         fetch(f"{server}/endless/x", 10**12, seconds=0.05)
+
+
+@contextmanager
+def dripping(part):
+    """A server that sends a part of its answer, the header or the body, a byte at a time for some seconds."""
+    header = b"HTTP/1.0 200 OK\r\nX-Long: " + b"x" * 400 + b"\r\n\r\n"
+    at_once, body = (header, b"x" * 400) if part == "body" else (b"", b"")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        stop = threading.Event()
+
+        def serve():
+            with listening.accept()[0] as client, suppress(OSError):
+                client.recv(10_000)
+                client.sendall(at_once)
+                for byte in (header + body)[len(at_once) :]:
+                    client.sendall(bytes([byte]))
+                    if stop.wait(0.02):
+                        return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("part", ["header", "body"])
+def test_a_server_that_drips_its_answer_does_not_hold_who_asks_beyond_the_time(part, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with dripping(part) as url, pytest.raises(OSError, match="is too slow|timed out"):
+        fetch(f"{url}/x", 10_000, seconds=0.5)
+
+
+def test_connections_that_were_given_up_are_cut(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with dripping("header") as url:
+        with pytest.raises(OSError, match="is too slow|timed out"):
+            fetch(f"{url}/x", 10_000, seconds=0.5)
+        workers = [thread for thread in threading.enumerate() if thread.name == "labkit download"]
+        for worker in workers:
+            worker.join(2)
+        assert not any(worker.is_alive() for worker in workers), "though the server goes on"
 
 
 def test_a_password_stays_with_its_host(folder, server):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,18 @@ def test_hundreds_of_broken_files_are_refused_by_one_kind_of_error_in_little_mem
     found = json.loads(done.stdout)
     assert found["refused"] > 400 and found["refused"] + found["believed"] == 500
     assert found["megabytes_at_most"] < 64
+
+
+@pytest.mark.parametrize("shape", fuzz_tickets.EMPTY, ids=str)
+@pytest.mark.parametrize("masked", [True, False])
+def test_an_empty_tensor_of_a_shape_that_none_can_have_is_refused_as_all_else_is(shape, masked, tmp_path, monkeypatch):
+    rng = random.Random()
+    monkeypatch.setattr(rng, "random", lambda: 0.0 if masked else 1.0)
+    monkeypatch.setattr(rng, "choice", lambda shapes: shape)
+    path = tmp_path / "t.safetensors"
+    path.write_bytes(fuzz_tickets.empty_of_huge_shape(b"", rng))
+    with pytest.raises(ValueError, match=r"t.safetensors is damaged.*(cannot be of shape|no tensor has the shape)"):
+        lk.Ticket.load(path)
 
 
 def test_no_flipped_bit_changes_provenance_unseen(tmp_path):

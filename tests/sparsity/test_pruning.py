@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from labkit import models
+from labkit.models import inspection
 from labkit.sparsity import masks
 from labkit.sparsity.pruning import keep_counts, prune_global, prune_layers, surviving
 from labkit.sparsity.scores import score
@@ -34,7 +35,7 @@ def test_convolutional_rounds_equal_the_published_ones(name, conv_rate):
     network = models.build(name)
     weights = {key: dict(network.named_parameters())[key] for key in models.prunable(network)}
     rates = {key: conv_rate if weight.ndim == 4 else 0.2 for key, weight in weights.items()}
-    rates[models.output_layer(network)] = 0.1
+    rates[inspection.output_layer(network)] = 0.1
     sizes = {key: weight.numel() for key, weight in weights.items()}
     table = sources.published("lth_pm_rounds").query(f"architecture == '{name.replace('_', '-')}'").set_index("round")
     assert len(table) > 20 and (table["prunable_weights_total"] == sum(sizes.values())).all()
