@@ -54,9 +54,10 @@ def by_task(
             _measured(figure, arm, table[table["branch"] == arm], value, at, known)
         weights_axis(figure, *at, low)
         figure.update_yaxes(title="test accuracy, %" if at[1] == 1 else None, row=at[0], col=at[1])
-    caption = f"points: mean of {_seeds(tables)} seeds; bars: lowest to highest of them"
-    caption += "; leftmost carried point: the dense network from the carried weights" * any(
-        {"carried"} <= set(table[table["level"] == 0]["branch"]) for table in tables.values())  # fmt: skip
+    caption = f"points: mean of {_seeds(tables, value)} seeds; bars: lowest to highest of them"
+    dense = [{"carried"} <= set(table[table["level"] == 0]["branch"]) for table in tables.values()]
+    caption += f"; carried point at 100 %{'' if all(dense) else ', where there is one'}: the dense network from the " \
+               "carried weights" if any(dense) else ""  # fmt: skip
     drawn = any(not line.empty for line in (published or {}).values())
     caption += published_note("grey: published", published_as) if drawn else ""
     finish(figure, title, caption, height=440 * rows if rows > 1 else 520)
@@ -89,9 +90,10 @@ def _published(figure: go.Figure, series: str, line: pd.DataFrame, at: tuple[int
     known.add(name)
 
 
-def _seeds(tables: Mapping[str, pd.DataFrame]) -> str:
-    found = sorted({int(table["seed"].nunique()) for table in tables.values()})
-    return " or ".join(map(str, found))
+def _seeds(tables: Mapping[str, pd.DataFrame], value: str) -> str:
+    """How many networks a point stands for, where there is one; "4 or 5" where some diverged."""
+    counts = pd.concat([table.groupby(["branch", "level"])[value].count() for table in tables.values()])
+    return " or ".join(map(str, sorted(set(counts[counts > 0]))))
 
 
 def pays(tables: Mapping[str, pd.DataFrame], within: float = 1.0) -> go.Figure:

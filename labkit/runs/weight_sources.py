@@ -97,7 +97,7 @@ class Given(Rootless):
 
 @dataclass(frozen=True)
 class Carried:
-    """Weights that somebody else's network brings for all but the head, which is drawn from the run's seed.
+    """Weights that somebody else's network brings for all but the head: that is the one that the run's seed draws.
 
     Attributes:
         body: where they come from.
@@ -112,13 +112,14 @@ class Carried:
         return {
             "carried": self.body.plain(run),
             "head": list(self.head),
+            "drawn": "init/0",
             "init": named("init", run.experiment.spec.init),
         }
 
     def make(self, run: Run, reader: Reader) -> State:
         """The tensors."""
         body = self.body.make(run, reader)
-        drawn = run.experiment.initial(run.seed, "head")
+        drawn = run.experiment.initial(run.seed, "init/0")
         return {name: tensor if name in self.head else body[name] for name, tensor in drawn.items()}
 
     def needs(self) -> Iterator[tuple[Run, Moment]]:

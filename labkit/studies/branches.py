@@ -118,22 +118,26 @@ class Planned:
         """Of the networks at a level."""
         return list(dict.fromkeys(member.run.seed for member in self.members if member.level == level))
 
-    def done(self, blocked: Mapping[str, str]) -> Runs:
+    def done(self, blocked: Mapping[str, str], *, gaps: bool = False) -> Runs:
         """The finished runs, without those that could not start.
 
         Args:
             blocked: what `compute` gave.
+            gaps: whether levels may be missing.
 
         Raises:
-            RuntimeError: if at a level there is none.
+            RuntimeError: if at a level there is none, unless levels may be missing.
         """
-        return Runs(self.branch, _by_level(self.members, blocked, self.root), self.experiment, self.tickets, self.root)
+        members = [one for one in self.members if one.run.hash not in blocked] if gaps else self.members
+        return Runs(self.branch, _by_level(members, blocked, self.root), self.experiment, self.tickets, self.root)
 
 
-def computed(planned: Mapping[K, Planned], title: str, root: Path | None, *, moment: Moment = DONE) -> dict[K, Runs]:
-    """Compute all that is asked for by one plan: see `labkit.runs.scheduler.compute`."""
+def computed(
+    planned: Mapping[K, Planned], title: str, root: Path | None, *, moment: Moment = DONE, gaps: bool = False
+) -> dict[K, Runs]:
+    """Compute all that is asked for by one plan: see `labkit.runs.scheduler.compute`, and `Planned.done`."""
     blocked = compute([member for one in planned.values() for member in one.members], title, root, moment=moment)
-    return {key: one.done(blocked) for key, one in planned.items()}
+    return {key: one.done(blocked, gaps=gaps) for key, one in planned.items()}
 
 
 def chosen(trunk: Planned, levels: object, default: list[int]) -> list[int]:

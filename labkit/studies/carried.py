@@ -12,6 +12,7 @@ from labkit.studies.branches import Runs
 from labkit.studies.evaluations import want
 
 END = "accuracy_at_end"
+COSTS = ["level", "percent_remaining", "search", "own_search", "dense", "ticket", "reuses", "reuses_for_a_search"]
 
 
 def minus(table: pd.DataFrame, one: str, other: str, value: str = END) -> pd.Series:
@@ -27,10 +28,10 @@ def minus(table: pd.DataFrame, one: str, other: str, value: str = END) -> pd.Ser
         the table has not. What has no accuracy there (it diverged) is NaN.
 
     Raises:
-        ValueError: for an unknown arm, or no such column.
+        ValueError: for an arm that is not there, or no such column.
     """
     want(table, value)
-    mean = table.groupby(["branch", "level", "seed"])[value].mean()
+    mean = table.groupby(["branch", "level", "seed"])[value].agg(lambda copies: copies.mean(skipna=False))
     first, second = _arm(mean, one), _arm(mean, other)
     if not isinstance(second.index, pd.MultiIndex):
         second = second.reindex(first.index.get_level_values("seed")).set_axis(first.index)
@@ -43,7 +44,9 @@ def _arm(mean: pd.Series, name: str) -> pd.Series:
     """By level and seed, or, of "NAME/0", by seed."""
     branch, _, dense = name.partition("/")
     found = mean.loc[choose("arm", branch, set(mean.index.get_level_values("branch")))]
-    return found.xs(0, level="level") if dense == "0" else found
+    if dense and (dense != "0" or 0 not in found.index.get_level_values("level")):
+        raise ValueError(f"no dense network {name!r}: {branch} has levels {sorted(set(found.index.droplevel('seed')))}")
+    return found.xs(0, level="level") if dense else found
 
 
 def sparse(differences: pd.Series, table: pd.DataFrame, at_most: float, least: float = 0.0) -> pd.Series:
@@ -70,19 +73,26 @@ def by_seed(differences: pd.Series, seeds: Sequence[int], how: str = "mean") -> 
 def dense_gain(table: pd.DataFrame) -> pd.Series:
     """The dense network from the carried weights minus the task's own dense network, percentage points, by seed.
 
+    What has no accuracy, as it diverged, is NaN; there is no number where only one of the two was trained.
+
     Args:
         table: what `metrics.ends` gave, with level 0 of "ticket" and "carried".
     """
     dense = table[table["level"] == 0].groupby(["branch", "seed"])[END].mean()
     if not {"carried", TICKET} <= set(dense.index.get_level_values("branch")):
         return pd.Series(dtype=float, index=pd.Index([], name="seed"))
-    return (100 * (dense["carried"] - dense[TICKET])).dropna()
+    return 100 * (dense["carried"] - dense[TICKET])
 
 
 def gaps(tables: Mapping[str, pd.DataFrame], one: str, other: str) -> dict[str, pd.Series]:
     """`minus` on every task that has both arms; on none where none has."""
-    arms = {name.partition("/")[0] for name in (one, other)}
-    return {task: minus(table, one, other) for task, table in tables.items() if arms <= set(table["branch"])}
+    return {task: minus(table, one, other) for task, table in tables.items()
+            if all(_has(table, *arm.partition("/")[::2]) for arm in (one, other))}  # fmt: skip
+
+
+def _has(table: pd.DataFrame, branch: str, level: str) -> bool:
+    rows = table[table["branch"] == branch]
+    return bool(len(rows)) and (not level or bool((rows["level"] == int(level)).any()))
 
 
 def dense_gains(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -140,12 +150,10 @@ def break_even(source: Runs, carried: Runs, target: Runs) -> pd.DataFrame:
             continue
         search, ticket = there.get(level, float("nan")), _training(networks)
         left = 100 * sum(result["density"] for result in networks.results) / len(networks.results)
-        rows.append({
-            "level": level, "percent_remaining": left, "search": search, "own_search": own.get(level, float("nan")),
-            "dense": dense, "ticket": ticket, "reuses": search / (dense - ticket) if ticket < dense else float("inf"),
-            "reuses_for_a_search": search / own.get(level, float("nan")),
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+        own_search = own.get(level, float("nan"))
+        reuses = search / (dense - ticket) if ticket < dense else float("inf")
+        rows.append((level, left, search, own_search, dense, ticket, reuses, search / own_search))
+    return pd.DataFrame(rows, columns=COSTS)
 
 
 def fewest_reuses(costs: pd.DataFrame) -> float:
@@ -163,7 +171,7 @@ def _searches(tickets: Runs) -> dict[int, float]:
     each = {level: _training(networks) for level, networks in tickets.runs.items()}
     if not tickets.experiment.spec.prune.iterative:
         return {level: each[0] for level in each if level}
-    return {level: sum(each[n] for n in range(level)) for level in each if level}
+    return {level: sum(each[n] for n in range(level)) for level in each if level and set(range(level)) <= set(each)}
 
 
 def _training(networks: Networks) -> float:

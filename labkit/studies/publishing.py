@@ -53,11 +53,15 @@ def publish(
     wanted, both = listed("levels", levels, of=whole, like="[7]"), set(tickets.levels) & set(control.levels)
     for level in wanted:
         choose("level that both have", str(level), map(str, both))
+    if len(set(wanted)) < len(wanted):
+        raise ValueError(f"levels is {wanted}: each once")
     text("licence", licence)
     accuracy = _accuracies(tickets, control)
     found = []
     for level in wanted:
-        for seed in accuracy[control.branch, level].index.intersection(accuracy[tickets.branch, level].index):
+        there = [{seed for branch, at, seed in accuracy.index if (branch, at) == (one.branch, level)}
+                 for one in (tickets, control)]  # fmt: skip
+        for seed in sorted(set.intersection(*there)):
             ticket = tickets.ticket(int(seed), level)
             found.append(bank.publish(
                 ticket, _name(tickets.experiment, ticket), replace=replace, licence=licence,

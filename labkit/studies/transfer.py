@@ -52,9 +52,9 @@ def transfer(
         head: "same" carries the last layer as well, "fresh" draws it anew from the run's seed and leaves it whole.
             None: "same" where both tasks have as many classes, else "fresh".
         init_only: carry the weights and find the masks on the other task, as the replication by Gohil et al. 2020 does
-            (its masks never travelled). Levels in between are trained too. Where tickets are rewound to step 0 the
-            carried weights are those that the other task draws from the same seed: but for a fresh head this is then
-            its own search.
+            (its masks never travelled). Levels in between are trained too. Where tickets are rewound to step 0 this is
+            the other task's own search: a seed draws the same weights for both (and the same fresh head; of a network
+            of one's own, if its head is registered last).
 
     Returns:
         The networks by level, on the other task; of a mapping, a dict with its keys.

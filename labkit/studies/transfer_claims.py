@@ -37,6 +37,18 @@ def furthest(gaps: Mapping[str, pd.Series], seeds: Sequence[int]) -> list[float]
     return found[size.idxmax()].tolist()
 
 
+def nearest(gaps: Mapping[str, pd.Series], seeds: Sequence[int]) -> list[float]:
+    """As `furthest`, of the task that is nearest to zero: what must differ on every task is judged where it does least.
+
+    Tasks on which a network is missing come first here as well.
+    """
+    if not gaps:
+        return []
+    found = _over(gaps, seeds)
+    size = found.mean(skipna=False).abs().fillna(-1.0)
+    return found[size.idxmin()].tolist()
+
+
 def of_model(gaps: Mapping[str, pd.Series], ways: Ways, model: str) -> dict[str, pd.Series]:
     """Those of a model alone."""
     return {way: gap for way, gap in gaps.items() if ways[way][0] == model}
@@ -52,11 +64,12 @@ def richer_source(tables: Tables, ways: Ways, model: str, rich: str, poor: str, 
     On its own data set a source's tickets are the native ones.
     """
     found = {}
-    for task in {target for _, _, target in ways.values()}:
+    for task in dict.fromkeys(target for _, _, target in ways.values()):
         sides = [_from(tables, ways, model, source, task) for source in (rich, poor)]
         means_of = [t.groupby(["level", "seed"])["accuracy_at_end"].mean() for t in sides if t is not None]
         if len(means_of) == 2:
-            gap = (100 * (means_of[0] - means_of[1])).dropna()
+            both = means_of[0].index.intersection(means_of[1].index)
+            gap = 100 * (means_of[0][both] - means_of[1][both])
             found[task] = gap[gap.index.get_level_values("level") > 0]
     return means(found, seeds)
 
@@ -79,21 +92,28 @@ def random_above_native(tables: Tables, ways: Ways, model: str, seeds: Sequence[
 def falls_earlier(tables: Tables, ways: Ways, one: str, other: str, by: float = 5.0) -> list[float]:
     """Weights left (%) at which native tickets of a model lie so many points below dense, minus another's, by task.
 
-    Means over seeds. Where one never falls the difference is a bound.
+    Means over seeds. Where one never falls the difference is a bound; where a network is missing it is not known.
     """
     native: dict[tuple[str, str], pd.DataFrame] = {}
     for way, (model, _, target) in ways.items():
         native.setdefault((model, target), tables[way][tables[way]["branch"] == TICKET])
-    found = []
-    for task in {target for model, target in native if model == one} & {t for model, t in native if model == other}:
-        mine, theirs = (native[model, task].groupby("level")[["percent_remaining", "accuracy_at_end"]].mean()
-                        for model in (one, other))  # fmt: skip
-        first, second = (_falls(levels, by) for levels in (mine, theirs))
-        last = min(float(levels["percent_remaining"].min()) for levels in (mine, theirs))
-        found.append(bounded((first or last) - (second or last), above=not second, below=not first))
-    return found
+    tasks = [target for model, target in native if model == one and (other, target) in native]
+    return [_later(native[one, task], native[other, task], by) for task in tasks]
 
 
-def _falls(levels: pd.DataFrame, by: float) -> float:
-    below = levels[100 * levels["accuracy_at_end"] < 100 * levels["accuracy_at_end"].iloc[0] - by]
-    return float(below["percent_remaining"].max()) if len(below) else 0.0
+def _later(one: pd.DataFrame, other: pd.DataFrame, by: float) -> float:
+    sides = []
+    for rows in (one, other):
+        levels = rows.groupby("level").agg({"percent_remaining": "max", "accuracy_at_end": _whole})
+        below = levels[levels["accuracy_at_end"] < levels["accuracy_at_end"].iloc[0] - by / 100]
+        least = float(levels["percent_remaining"].min())  # where one stopped looking
+        sides.append((float(below["percent_remaining"].max()) if len(below) else least, bool(len(below))))
+        if levels["accuracy_at_end"].isna().any():
+            return float("nan")
+    (first, first_fell), (second, second_fell) = sides
+    return bounded(first - second, above=not second_fell, below=not first_fell)
+
+
+def _whole(values: pd.Series) -> float:
+    """The mean; NaN where one is missing."""
+    return float(values.mean(skipna=False))

@@ -8,12 +8,13 @@ import pandas as pd
 
 from labkit.ground.lists import listed
 from labkit.ground.names import choose, shown
+from labkit.runs.networks import Labelled
 from labkit.runs.scheduler import checked_seeds
 from labkit.specs.tickets import TICKET, TicketSpec
 from labkit.studies.branches import Planned, Runs, computed
 from labkit.studies.carried import break_even, minus
 from labkit.studies.controls import planned_branch
-from labkit.studies.evaluations import curves, ends
+from labkit.studies.evaluations import NETWORK, curves, ends
 from labkit.studies.tickets import planned_tickets
 from labkit.studies.transfer import CARRIED, INIT_ONLY, TITLES, planned_transfer
 
@@ -54,11 +55,14 @@ class TransferStudy:
         tickets: task -> its own.
         routes: by name.
         arms: name of a route -> branch -> networks on the target: the carried tickets first, then their controls.
+            Levels at which none could start, as what they start from diverged, are not there.
+        asked: all networks on the target of a route, whatever became of them.
     """
 
     tickets: Mapping[str, Runs]
     routes: Mapping[str, Route]
     arms: Mapping[str, Mapping[str, Runs]]
+    asked: Mapping[str, Sequence[Labelled]]
 
     @property
     def runs(self) -> list[Runs]:
@@ -70,7 +74,7 @@ class TransferStudy:
 
         A network that was asked for and has none, as it diverged or could not start, has NaN.
         """
-        return {name: _with_missing([self.tickets[route.target], *self.arms[name].values()])
+        return {name: _with_missing([self.tickets[route.target], *self.arms[name].values()], self.asked[name])
                 for name, route in self.routes.items()}  # fmt: skip
 
     def costs(self, within: float = 1.0) -> dict[str, pd.DataFrame]:
@@ -136,9 +140,12 @@ def study_transfer(
     for name, route in ways.items():
         for one in _arms(route, tickets[route.source], tickets[route.target]):
             planned[name, one.branch] = one
-    done = computed(planned, "carried tickets and their controls", root)
+    done = computed(planned, "carried tickets and their controls", root, gaps=True)
     own = {task: done["", task] for task in tickets}
-    return TransferStudy(own, ways, {name: {key[1]: done[key] for key in planned if key[0] == name} for name in ways})
+    arms = {name: {key[1]: done[key] for key in planned if key[0] == name} for name in ways}
+    asked = {name: [*tickets[route.target].members, *(one for arm in arms[name] for one in planned[name, arm].members)]
+             for name, route in ways.items()}  # fmt: skip
+    return TransferStudy(own, ways, arms, asked)
 
 
 def _route(what: str, value: object) -> Route:
@@ -164,14 +171,9 @@ def _arms(route: Route, source: Planned, target: Planned) -> list[Planned]:
     return found
 
 
-def _with_missing(branches: Sequence[Runs]) -> pd.DataFrame:
-    evaluations = curves(*branches)
-    table = ends(evaluations)
-    asked = pd.DataFrame(
-        [(runs.branch, level, seed, 0) for runs in branches for level in runs.levels
-         for seed in dict.fromkeys(seed for seed, _ in runs.tickets)],
-        columns=["branch", "level", "seed", "copy"],
-    )  # fmt: skip
-    left = evaluations.groupby(["branch", "level"])["percent_remaining"].max().rename("left").reset_index()
-    found = asked.merge(table, how="left").merge(left, how="left")
+def _with_missing(branches: Sequence[Runs], members: Sequence[Labelled]) -> pd.DataFrame:
+    evaluations = curves(*(runs for runs in branches if runs.runs))
+    asked = pd.DataFrame([(one.branch, one.level, one.run.seed, one.copy) for one in members], columns=NETWORK)
+    left = evaluations.groupby("level")["percent_remaining"].max().rename("left").reset_index()
+    found = asked.merge(ends(evaluations), how="left").merge(left, how="left")
     return found.assign(percent_remaining=found["percent_remaining"].fillna(found["left"])).drop(columns="left")

@@ -105,6 +105,18 @@ def test_weights_alone_are_carried_where_masks_are_found_on_the_other_task(ticke
     assert not torch.equal(ours.mask["fc1.weight"], theirs.mask["fc1.weight"])
 
 
+def test_from_initial_weights_alone_the_other_task_finds_its_own_tickets(tmp_path, odd_digits):
+    there = replace(task(odd_digits, levels=1), rewind="0it")
+    own = lk.find_tickets(there, [0], root=tmp_path)
+    found = lk.transfer(
+        lk.find_tickets(replace(task(levels=1), rewind="0it"), [0], root=tmp_path), there, init_only=True
+    )
+    for level in (0, 1):
+        ours, theirs = found.runs[level].final(), own.runs[level].final()
+        assert all(torch.equal(ours[0][name], theirs[0][name]) for name in ours[0]), "the fresh head is its own"
+        assert all(torch.equal(ours[1][name], theirs[1][name]) for name in ours[1])
+
+
 def test_with_as_many_classes_the_head_is_carried_unless_a_fresh_one_is_asked_for(tickets):
     slower = task(train=replace(task().train, optimizer="sgd", lr=0.05))
     same, fresh = lk.transfer(tickets, slower, levels=[1]), lk.transfer(tickets, slower, levels=[1], head="fresh")
@@ -224,6 +236,10 @@ def test_differences_are_by_level_and_seed_in_percentage_points():
     found = carried_arms.gaps({"a": table, "b": table[table["branch"] == "ticket"]}, "carried", "ticket")
     assert list(found) == ["a"], "the other task has no carried tickets"
     assert carried_arms.gaps({"a": table}, "carried", "init_only") == {}
+    without = table[table["level"] > 0]
+    assert carried_arms.gaps({"a": without}, "carried", "carried/0") == {}
+    with pytest.raises(ValueError, match=r"no dense network 'carried/0': carried has levels \[1\]"):
+        carried_arms.minus(without, "carried", "carried/0")
     with pytest.raises(ValueError, match="unknown arm 'carrid'"):
         carried_arms.minus(table, "carrid", "ticket")
     gaps = carried_arms.minus(table, "carried", "ticket")

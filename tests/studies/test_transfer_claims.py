@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 
 from labkit.figures import carrying
-from labkit.ground.bounds import AtLeast
-from labkit.runs.networks import Networks
+from labkit.ground.bounds import AtLeast, AtMost
 from labkit.studies import carried as carried_arms
 from labkit.studies import sources
 from labkit.studies import transfer_claims as judged
@@ -50,16 +49,35 @@ def test_a_richer_source_is_compared_on_every_task_with_native_tickets_on_its_ow
     }
     assert judged.richer_source(tables, ways, "resnet50", "cifar100", "cifar10", [0]) == [pytest.approx((3 - 1) / 2)]
     assert judged.richer_source(tables, ways, "conv_2", "cifar100", "cifar10", [0]) == []
+    tables["2"] = table({("ticket", 1): 0.90, ("carried", 1): math.nan})
+    found = judged.richer_source(tables, ways, "resnet50", "cifar100", "cifar10", [0])
+    assert math.isnan(found[0]), "a network that diverged is not left out"
+
+
+TWO = {"1": ("resnet50", "a", "b"), "2": ("vgg19", "a", "b")}
+FALLS = {("ticket", 0): 0.9, ("ticket", 1): 0.84, ("ticket", 2): 0.8}  # at 80 % of the weights
+
+
+def falling(one, other):
+    """How much earlier the first falls."""
+    return judged.falls_earlier({"1": table(one), "2": table(other)}, TWO, "resnet50", "vgg19")
 
 
 def test_a_network_that_never_falls_is_a_bound():
-    ways = {"1": ("resnet50", "a", "b"), "2": ("vgg19", "a", "b")}
-    tables = {
-        "1": table({("ticket", 0): 0.9, ("ticket", 1): 0.84, ("ticket", 2): 0.8}),
-        "2": table({("ticket", 0): 0.9, ("ticket", 1): 0.9, ("ticket", 2): 0.9}),
-    }
-    (found,) = judged.falls_earlier(tables, ways, "resnet50", "vgg19")
+    stays = {("ticket", level): 0.9 for level in range(3)}
+    (found,) = falling(FALLS, stays)
     assert isinstance(found, AtLeast) and found == pytest.approx(80 - 64)
+    (found,) = falling(stays, FALLS)
+    assert isinstance(found, AtMost) and found == pytest.approx(64 - 80)
+    (found,) = falling({("ticket", 0): 0.9, ("ticket", 1): 0.9}, stays | {("ticket", 2): 0.8})
+    assert isinstance(found, AtMost) and found == pytest.approx(80 - 64), "it was not looked at below 80 %"
+    assert math.isnan(falling(stays, stays)[0])
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_when_a_network_fell_is_not_known_if_one_is_missing(level):
+    assert math.isnan(falling(FALLS | {("ticket", level): math.nan}, FALLS)[0])
+    assert falling(FALLS, FALLS) == [0]
 
 
 def test_random_tickets_are_compared_with_native_ones_where_half_of_the_weights_are_left():
@@ -81,6 +99,7 @@ def test_published_curves_leave_out_what_repeats_the_sources_dense_network():
 def test_the_route_that_is_furthest_from_nothing_is_judged_whatever_its_sign():
     gaps = {"a": series({(1, 0): 2.0, (1, 1): 1.0}), "b": series({(1, 0): -3.0, (1, 1): -1.0})}
     assert judged.furthest(gaps, [0, 1]) == [-3.0, -1.0], "their mean would be -0.25"
+    assert judged.nearest(gaps, [0, 1]) == [2.0, 1.0]
     gaps["a"][1, 1] = math.nan
     assert math.isnan(judged.furthest(gaps, [0, 1])[1]), "what is not known may be the furthest"
     assert judged.furthest({}, [0]) == []
@@ -107,22 +126,29 @@ def test_a_study_holds_every_arm_on_the_target(tmp_path, capsys, monkeypatch):
     assert few.branches == ["carried", "random_ticket"] and few.arms["slow → fast"]["carried"].levels == [0]
 
 
-def test_networks_that_could_not_train_are_unknown_and_not_forgotten(tmp_path):
-    specs = {"slow": task(levels=1), "fast": task(levels=1, model_options={"activation": "sigmoid"})}
-    whole = study_transfer(specs, [Route("slow", "fast", {"carried": [0, 1]})], [0, 1], root=tmp_path)
-    runs = whole.arms["slow → fast"]["carried"]
-    started = {level: Networks([one for one in networks.members if (level, one.run.seed) != (1, 1)], tmp_path)
-               for level, networks in runs.runs.items()}  # fmt: skip
-    study = replace(whole, arms={"slow → fast": {"carried": replace(runs, runs=started)}})
-    (found,) = study.ends().values()
-    lost = found[found["accuracy_at_end"].isna()]
-    assert lost[["branch", "level", "seed"]].values.tolist() == [["carried", 1, 1]]
-    assert lost["percent_remaining"].notna().all() and carried_arms.counts_apart(found) == 0
-    gap = carried_arms.minus(found, "carried", "ticket")
-    assert judged.means({"a": gap}, [0, 1])[0] == gap[1, 0] and math.isnan(judged.means({"a": gap}, [0, 1])[1])
-    (costs,) = study.costs().values()
-    assert costs["lost"].isna().all() and not costs["matches"].any(), "what is not known does not match"
-    assert whole.costs()["slow → fast"]["lost"].notna().all()
+@pytest.mark.filterwarnings("ignore:.*its loss was not finite")
+def test_one_task_that_diverges_takes_only_what_starts_from_it(tmp_path):
+    """Of `wild` the dense network diverges, so that none of its tickets starts, here or there."""
+    wild = task(levels=1, train=replace(task().train, optimizer="sgd", lr=1e3))
+    arms = {"carried": [0, 1], "random_ticket": [1]}
+    routes = [Route("tame", "other", arms), Route("wild", "other", arms), Route("tame", "wild", arms)]
+    specs = {"tame": task(levels=1), "other": task(levels=1, model_options={"activation": "sigmoid"}), "wild": wild}
+    study = study_transfer(specs, routes, [0], root=tmp_path)
+    tables = study.ends()
+    assert tables["tame → other"]["accuracy_at_end"].notna().all()
+    lost = tables["wild → other"][tables["wild → other"]["accuracy_at_end"].isna()]
+    assert {("carried", 1), ("random_ticket", 1)} <= set(zip(lost["branch"], lost["level"], strict=True))
+    assert lost["percent_remaining"].notna().all() and carried_arms.counts_apart(tables["tame → other"]) == 0
+    gaps = carried_arms.gaps(tables, "carried", "ticket")
+    assert set(gaps) == set(tables) and not math.isnan(judged.means({"a": gaps["tame → other"]}, [0])[0])
+    assert math.isnan(judged.means(gaps, [0])[0]) and math.isnan(judged.worst(gaps, [0])[0])
+    assert math.isnan(judged.furthest(gaps, [0])[0]) and math.isnan(judged.nearest(gaps, [0])[0])
+    costs = study.costs()
+    assert costs["tame → other"]["lost"].notna().all()
+    assert not costs["wild → other"]["matches"].any(), "what is not known does not match"
+    assert carried_arms.dense_gains(tables)["tame → wild"].isna().all()
+    figure = carrying.by_task(tables, title="Some diverged")
+    assert "mean of 1 seeds" in str(figure.layout.annotations)
 
 
 def test_a_route_is_two_tasks_that_are_there_and_comes_once():
