@@ -42,7 +42,7 @@ def preset_values(notebook: str, preset: str) -> dict[str, Any]:
         ValueError: for an unknown notebook or preset.
     """
     choose("notebook", notebook, [path.name for path in params_folder().iterdir() if path.is_dir()])
-    path = params_folder() / notebook / f"{choose(f'preset of {notebook}', preset, presets(notebook))}.yaml"
+    path = params_folder() / notebook / f"{choose('preset', preset, presets(notebook))}.yaml"
     return yaml.safe_load(path.read_text())
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 
 import labkit as lk
 from labkit import data, models
+from labkit.runs.networks import Labelled
 from labkit.specs import base, networks, sparse, tickets
 from labkit.studies import metrics, tuning
 from labkit.studies.branches import Runs
@@ -161,7 +163,13 @@ def test_numpy_numbers_give_the_hash_of_plain_ones():
     assert base.digest(base.to_dict(network)) == base.digest({"model_options": {"width": 0.5}})
 
 
-TRUNK = Runs("ticket", {0: None, 1: None}, None, {})
+def trunk(*levels):
+    """Tickets at levels, as far as one looks at them before anything is trained."""
+    members = {level: [Labelled(SimpleNamespace(seed=0), "ticket", level)] for level in levels}
+    return Runs("ticket", {level: SimpleNamespace(members=found) for level, found in members.items()}, None, {})
+
+
+TRUNK = trunk(0, 1)
 TEXTS = {"'false'", "'0.1'", "'abc'", "'9...9it'"}
 COUNTS, SHARES, ABOVE = {"30", "int64"}, {"float64", "0"}, {"30", "float64", "int64"}
 MODELS = {
@@ -235,4 +243,4 @@ def test_a_search_that_has_no_level_says_so():
     with pytest.raises(ValueError, match=r"prune.levels is None: say how many rounds"):
         lk.find_tickets(lk.TicketSpec(), [0])
     with pytest.raises(ValueError, match=r"levels is \[\]: give at least one"):
-        lk.branch(Runs("ticket", {0: None}, None, {}), "random_reinit")
+        lk.branch(trunk(0), "random_reinit")
