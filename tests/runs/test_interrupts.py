@@ -61,6 +61,7 @@ import torch, labkit as lk
 from labkit.ground.interrupts import Stopped
 from labkit.ground.progress import Progress
 torch.set_num_threads(2)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores Ctrl-C
 shown = []
 def presses():
     for _ in range(4):
@@ -103,9 +104,10 @@ def test_however_often_one_interrupts_whole_steps_are_saved(tmp_path):
 
 
 INTERRUPTED_EARLY = """
-import _thread, sys, threading
+import _thread, signal, sys, threading
 import labkit as lk
 from labkit.ground import interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 load = interrupts.importlib.import_module
 def interrupted(name, package=None):
     if name == "torch._inductor":
