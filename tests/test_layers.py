@@ -17,6 +17,7 @@ STOREYS = [  # from the ground up; those of one row know nothing of each other
     {"studies"},
     {"figures"},
     {"notebook"},
+    {"explore"},
 ]
 HEAVY = {  # what takes seconds to import, or need not be there: from which storey on at the top of a module, if at all
     "torchvision": None,
@@ -24,6 +25,8 @@ HEAVY = {  # what takes seconds to import, or need not be there: from which stor
     "onnx": None,
     "onnxscript": None,
     "plotly": "figures",
+    "ipywidgets": "explore",
+    "anywidget": "explore",
 }
 
 

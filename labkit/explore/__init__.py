@@ -1,0 +1,1 @@
+"""Sparsity under one's fingers: widgets over stored runs, each usable in one line."""

@@ -1,0 +1,155 @@
+"""What all widgets of the explorer are: a title that says the finding, controls, a figure, and errors in words."""
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import pandas as pd
+import plotly.graph_objects as go
+
+from labkit.explore.names import Names
+from labkit.figures.style import TOP
+from labkit.notebook.results import draw_svg
+from labkit.runs.store import runs_folder
+
+EXPECTED = (ValueError, RuntimeError, OSError)  # what the kit raises to be read by people
+WRAP = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 12px", max_width="100%")
+
+
+class Panel(widgets.VBox):
+    """A widget over stored runs.
+
+    A subclass makes its controls, hands them over, and calls `refresh` once. It says in `draw` what is shown for the
+    values that its controls have, in `table` which numbers these are, and in `code` how they are had without widgets.
+    What goes wrong while it draws is said inside the widget, in words, and what was shown before stays.
+
+    Args:
+        controls: in the order in which the tab key goes through them; a change of any redraws.
+        also: more that is shown below the controls and redraws nothing by itself.
+        height: of the figure in pixels; 0 for none.
+
+    Attributes:
+        figure: what is drawn; None where there is none.
+        controls: as handed over.
+        title: the finding, as text.
+        said: what went wrong, or what was done, as text.
+    """
+
+    name = "panel"  # of files that it saves; a subclass has its own
+
+    def __init__(self, *controls: widgets.Widget, also: tuple[widgets.Widget, ...] = (), height: int = 440):
+        self.figure = _empty(height) if height else None
+        self.controls = controls
+        self._title, self._said = widgets.HTML(), widgets.HTML()
+        for control in controls:
+            control.observe(self._changed, "value")
+        shown = [self.figure] if self.figure is not None else []
+        super().__init__([self._title, widgets.Box(controls, layout=WRAP), *also, self._said, *shown, self._footer(),
+                          Names()], layout=widgets.Layout(width="100%"))  # fmt: skip
+        self.add_class("labkit-panel")
+
+    def draw(self) -> str:
+        """Show what the controls ask for, and return the title: what is found there."""
+        raise NotImplementedError
+
+    def table(self) -> pd.DataFrame:
+        """The numbers that are shown."""
+        raise NotImplementedError
+
+    def code(self) -> str:
+        """Python that computes what is shown, without widgets."""
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """The finding, as text."""
+        return html.unescape(self._title.value.removeprefix("<h3>").removesuffix("</h3>"))
+
+    @property
+    def said(self) -> str:
+        """What went wrong, or what was done, as text; empty if nothing is to be said."""
+        return html.unescape(self._said.value.partition(">")[2].removesuffix("</p>"))
+
+    def refresh(self) -> None:
+        """Draw again."""
+
+        def drawn() -> None:
+            self._title.value = f"<h3>{html.escape(self.draw())}</h3>"
+            self._said.value = ""
+
+        self.guard(drawn)
+
+    def guard(self, act: Callable[[], object]) -> None:
+        """Do something; what goes wrong is said in the widget."""
+        try:
+            act()
+        except EXPECTED as error:
+            self.say(str(error), alert=True)
+        except Exception as error:  # a widget shows no traceback
+            self.say(f"this did not work, by a mistake of the kit: {type(error).__name__}: {error}", alert=True)
+
+    def say(self, text: str, *, alert: bool = False) -> None:
+        """Say something below the controls; an alert is read out at once by screen readers."""
+        colour, role = ("#a40000", "alert") if alert else ("#444", "status")
+        self._said.value = f'<p role="{role}" style="color:{colour};margin:0">{html.escape(text)}</p>' if text else ""
+
+    def put(self, figure: go.Figure) -> None:
+        """Show a figure, in place of what is shown; lines that stay lines are changed, not drawn anew."""
+        assert self.figure is not None
+        mine = self.figure
+        with mine.batch_update():
+            if [trace.type for trace in mine.data] == [trace.type for trace in figure.data]:
+                for old, new in zip(mine.data, figure.data, strict=True):
+                    old.update(new.to_plotly_json(), overwrite=True)
+            else:
+                mine.data = []
+                mine.add_traces(figure.data)
+            layout = figure.layout.to_plotly_json() | {"title": None, "height": mine.layout.height, "width": None}
+            mine.update_layout(layout | {"autosize": True, "template": "labkit"}, overwrite=True)
+
+    def save(self, folder: Path | None = None) -> list[Path]:
+        """Write the numbers that are shown as CSV, and the picture as SVG where a browser can draw it.
+
+        Args:
+            folder: default `explore` in the folder of runs.
+        """
+        folder = runs_folder() / "explore" if folder is None else Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1 + len(list(folder.glob(f"{self.name}-*.csv")))
+        paths = [folder / f"{self.name}-{number}.csv"]
+        self.table().to_csv(paths[0], index=False)
+        picture = draw_svg(go.Figure(self.figure).update_layout(width=1000)) if self.figure is not None else None
+        if picture is not None:
+            paths.append(paths[0].with_suffix(".svg"))
+            paths[1].write_bytes(picture)
+        return paths
+
+    def _changed(self, change: Any) -> None:
+        self.refresh()
+
+    def _footer(self) -> widgets.Widget:
+        show = widgets.ToggleButton(description="Show the code", tooltip="Python that computes what is shown")
+        save = widgets.Button(description="Save", tooltip="the numbers as CSV, the picture as SVG")
+        text = widgets.HTML()
+
+        def toggled(change: Any) -> None:
+            def shown() -> None:
+                text.value = f"<pre>{html.escape(self.code())}</pre>" if show.value else ""
+
+            self.guard(shown)
+
+        def saved(button: widgets.Button) -> None:
+            self.guard(lambda: self.say("saved: " + ", ".join(map(str, self.save()))))
+
+        show.observe(toggled, "value")
+        save.on_click(saved)
+        return widgets.VBox([widgets.HBox([show, save], layout=WRAP), text])
+
+
+def _empty(height: int) -> go.FigureWidget:
+    figure = go.FigureWidget()
+    figure.update_layout(template="labkit", height=height, autosize=True, margin={"t": TOP - 60})
+    figure._config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "svg"}}
+    return figure
