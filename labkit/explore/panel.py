@@ -10,10 +10,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from labkit.explore.names import Names
-from labkit.figures.style import TOP
+from labkit.figures.style import TEMPLATE
 from labkit.notebook.results import draw_svg
 from labkit.runs.store import runs_folder
 
+CONFIG = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "svg"}}
+LOW, TITLE = 30, 35  # pixels: the least above a figure, and what its title would take
 EXPECTED = (ValueError, RuntimeError, OSError)  # what the kit raises to be read by people
 WRAP = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 12px", max_width="100%")
 
@@ -28,10 +30,10 @@ class Panel(widgets.VBox):
     Args:
         controls: in the order in which the tab key goes through them; a change of any redraws.
         also: more that is shown below the controls and redraws nothing by itself.
-        height: of the figure in pixels; 0 for none.
+        height: of the figure in pixels.
 
     Attributes:
-        figure: what is drawn; None where there is none.
+        figure: what is drawn; None before something is.
         controls: as handed over.
         title: the finding, as text.
         said: what went wrong, or what was done, as text.
@@ -40,14 +42,14 @@ class Panel(widgets.VBox):
     name = "panel"  # of files that it saves; a subclass has its own
 
     def __init__(self, *controls: widgets.Widget, also: tuple[widgets.Widget, ...] = (), height: int = 440):
-        self.figure = _empty(height) if height else None
-        self.controls = controls
+        self.figure: go.FigureWidget | None = None
+        self.controls, self._height = controls, height
         self._title, self._said = widgets.HTML(), widgets.HTML()
         for control in controls:
             control.observe(self._changed, "value")
-        shown = [self.figure] if self.figure is not None else []
-        super().__init__([self._title, widgets.Box(controls, layout=WRAP), *also, self._said, *shown, self._footer(),
-                          Names()], layout=widgets.Layout(width="100%"))  # fmt: skip
+        self._place = widgets.VBox(layout=widgets.Layout(width="100%"))  # of the figure
+        super().__init__([self._title, widgets.Box(controls, layout=WRAP), *also, self._said, self._place,
+                          self._footer(), Names()], layout=widgets.Layout(width="100%"))  # fmt: skip
         self.add_class("labkit-panel")
 
     def draw(self) -> str:
@@ -97,8 +99,13 @@ class Panel(widgets.VBox):
 
     def put(self, figure: go.Figure) -> None:
         """Show a figure, in place of what is shown; lines that stay lines are changed, not drawn anew."""
-        assert self.figure is not None
+        layout = self._layout(figure)
         mine = self.figure
+        if mine is None:  # whole from the first: a browser that still loads plotly misses what is changed meanwhile
+            self.figure = go.FigureWidget(figure.data, layout)
+            self.figure._config = CONFIG
+            self._place.children = (self.figure,)
+            return
         with mine.batch_update():
             if [trace.type for trace in mine.data] == [trace.type for trace in figure.data]:
                 for old, new in zip(mine.data, figure.data, strict=True):
@@ -106,8 +113,14 @@ class Panel(widgets.VBox):
             else:
                 mine.data = []
                 mine.add_traces(figure.data)
-            layout = figure.layout.to_plotly_json() | {"title": None, "height": mine.layout.height, "width": None}
-            mine.update_layout(layout | {"autosize": True, "template": "labkit"}, overwrite=True)
+            mine.update_layout(layout, overwrite=True)
+
+    def _layout(self, figure: go.Figure) -> dict[str, Any]:
+        """Of a figure, for a panel: as wide as there is room, its title above it."""
+        layout = figure.layout.to_plotly_json()
+        margin = layout.get("margin", {}) | {"t": max(LOW, layout.get("margin", {}).get("t", 0) - TITLE)}
+        return layout | {"title": None, "width": None, "height": self._height, "autosize": True, "margin": margin,
+                         "template": TEMPLATE}  # fmt: skip
 
     def save(self, folder: Path | None = None) -> list[Path]:
         """Write the numbers that are shown as CSV, and the picture as SVG where a browser can draw it.
@@ -146,10 +159,3 @@ class Panel(widgets.VBox):
         show.observe(toggled, "value")
         save.on_click(saved)
         return widgets.VBox([widgets.HBox([show, save], layout=WRAP), text])
-
-
-def _empty(height: int) -> go.FigureWidget:
-    figure = go.FigureWidget()
-    figure.update_layout(template="labkit", height=height, autosize=True, margin={"t": TOP - 60})
-    figure._config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "svg"}}
-    return figure

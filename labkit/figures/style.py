@@ -18,7 +18,8 @@ MAX_POINTS = 60
 TITLE_LENGTH, CAPTION_LENGTH = 115, 150  # characters that a line of 1000 pixels holds
 TOP = 95  # pixels above the panels, for a title and a caption of one line each
 
-pio.templates["labkit"] = go.layout.Template(
+TEMPLATE = "labkit"
+pio.templates[TEMPLATE] = go.layout.Template(
     layout={
         "font": {"family": "DejaVu Sans, Verdana, Arial, sans-serif", "size": 13, "color": "#222"},
         "title": {"font": {"size": 16}, "x": 0.01, "xanchor": "left", "y": 0.97, "yanchor": "top"},
@@ -115,7 +116,7 @@ def finish(figure: go.Figure, title: str, caption: str, height: int = 520) -> go
     height += more
     top = 16 if len(titles) == 1 else 27  # plotly hangs one line below its place, and stands several on it
     figure.update_layout(
-        template="labkit", title={"text": "<br>".join(titles), "y": 1 - top / height}, height=height, width=1000,
+        template=TEMPLATE, title={"text": "<br>".join(titles), "y": 1 - top / height}, height=height, width=1000,
         margin={"t": TOP + more},
         legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0},
     )  # fmt: skip
