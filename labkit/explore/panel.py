@@ -1,8 +1,10 @@
 """What all widgets of the explorer are: a title that says the finding, controls, a figure, and errors in words."""
 
 import html
+import os
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import ipywidgets as widgets
@@ -10,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from labkit.explore.names import Names
-from labkit.figures.style import TEMPLATE
+from labkit.figures.style import TEMPLATE, TITLE_LENGTH
 from labkit.notebook.results import draw_svg
 from labkit.runs.store import runs_folder
 
@@ -133,11 +135,30 @@ class Panel(widgets.VBox):
         number = 1 + len(list(folder.glob(f"{self.name}-*.csv")))
         paths = [folder / f"{self.name}-{number}.csv"]
         self.table().to_csv(paths[0], index=False)
-        picture = draw_svg(go.Figure(self.figure).update_layout(width=1000)) if self.figure is not None else None
-        if picture is not None:
+        if (picture := self.picture()) is not None:
             paths.append(paths[0].with_suffix(".svg"))
             paths[1].write_bytes(picture)
         return paths
+
+    def picture(self) -> bytes | None:
+        """What is shown as SVG, its title above it; None if nothing is, or where no browser can draw it."""
+        if self.figure is None:
+            return None
+        lines = wrap(self.title, TITLE_LENGTH)
+        above = TITLE + 21 * len(lines)
+        figure = go.Figure(self.figure)
+        height, margin = self._height + above, figure.layout.margin.t + above
+        title = {"text": "<br>".join(lines), "y": 1 - 16 / height}
+        return draw_svg(figure.update_layout(width=1000, height=height, margin={"t": margin}, title=title))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {self.title or self.said}"
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**options)
+        if os.environ.get("LABKIT_PICTURES") and (picture := self.picture()) is not None:
+            bundle["image/svg+xml"] = picture.decode()
+        return bundle
 
     def _changed(self, change: Any) -> None:
         self.refresh()

@@ -25,13 +25,19 @@ from labkit.runs.cleaning import clean
 from labkit.runs.store import runs_folder
 
 PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 MAIN = ("00_quickstart", "lth_figure_1", "lth_figure_3", "lth_normalisation")  # what `reproduce` runs unasked
 VERDICT_TAG = "nbval-check-output"
 
 
 def notebooks() -> dict[str, Path]:
-    """All notebooks, by name."""
+    """All notebooks, by name: those with presets, and the explorer, which has none."""
     return {path.stem: path for path in sorted((params_folder().parent / "notebooks").glob("*.ipynb"))}
+
+
+def reproducible() -> list[str]:
+    """Names of the notebooks that reproduce something: those with presets."""
+    return [name for name in notebooks() if (params_folder() / name).is_dir()]
 
 
 def execute(name: str, preset: str, output: Path) -> str | None:
@@ -107,10 +113,14 @@ def reproduce(names: Sequence[str], preset: str) -> int:
 
 
 def refresh(names: Sequence[str]) -> int:
-    """Run notebooks under their own (smoke) parameters and keep the outputs in them, figures also as SVG."""
+    """Run notebooks under their own (smoke) parameters and keep the outputs in them, figures also as SVG.
+
+    Of widgets a picture is kept, for readers without a kernel.
+    """
     import papermill
 
     os.environ.setdefault("LABKIT_PROGRESS", "log")
+    os.environ["LABKIT_PICTURES"] = "1"  # `explore.Panel` shows one beside itself
     for name in names:
         path = notebooks()[name]
         notebook = papermill.execute_notebook(str(path), None, cwd=str(path.parent), progress_bar=False)
@@ -118,6 +128,7 @@ def refresh(names: Sequence[str]) -> int:
         for cell in notebook.cells:
             cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         for output in _outputs(notebook):
+            output.data.pop(WIDGET, None)
             if PLOTLY in output.data and (svg := draw_svg(_figure(output))) is not None:
                 output.data["image/svg+xml"] = svg.decode()
         nbformat.write(notebook, path)
@@ -159,9 +170,10 @@ def main() -> int:
         return _clean(arguments.names, arguments.delete)
     try:
         choose("preset", arguments.preset, PRESETS)
-        names = [choose("notebook", name, [*notebooks(), "all"]) for name in arguments.names]
+        known = reproducible() if arguments.action == "reproduce" else list(notebooks())
+        names = [choose("notebook", name, [*known, "all"]) for name in arguments.names]
         if "all" in names or (not names and arguments.action == "refresh"):
-            names = list(notebooks())
+            names = known
         for name in names if arguments.action == "reproduce" else ():
             preset_values(name, arguments.preset)
     except ValueError as error:
