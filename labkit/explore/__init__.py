@@ -1,5 +1,6 @@
 """Sparsity under one's fingers: widgets over stored runs, each usable in one line."""
 
+from labkit.explore.digit import DrawADigit
 from labkit.explore.mask import Mask
 
-__all__ = ["Mask"]
+__all__ = ["DrawADigit", "Mask"]

@@ -93,9 +93,10 @@ def weight_histograms(panels: Mapping[str, Mapping[str, Tensor]], title: str, ca
         for place, (name, values) in enumerate(there.items()):
             heights, _ = np.histogram(values, edges)
             figure.add_trace(
-                go.Bar(x=(edges[:-1] + edges[1:]) / 2, y=heights, name=f"{name} ({len(values):,})", width=edges[1] - edges[0],
+                go.Bar(x=(edges[:-1] + edges[1:]) / 2, y=heights, name=f"{name} ({len(values):,})",
+                       width=edges[1] - edges[0],
                        marker={"color": COLOURS[place], "line": {"width": 0}}, opacity=0.6, legendgroup=name,
-                       hovertemplate="%{y} weights near %{x:.3g}"), 1, column,
+                       showlegend=column == 1, hovertemplate="%{y} weights near %{x:.3g}"), 1, column,
             )  # fmt: skip
         figure.update_xaxes(title="weight", row=1, col=column)
     figure.update_yaxes(title="weights", row=1, col=1)
@@ -113,4 +114,4 @@ def _map(
     figure.update_yaxes(title=axes[1], showgrid=False, autorange="reversed", constrain="domain", visible=bool(axes[1]))
     if square:
         figure.update_yaxes(scaleanchor="x", scaleratio=1)
-    return finish(figure, title, caption)
+    return finish(figure, title, caption).update_layout(margin={"t": 60, "b": 60})
