@@ -2,5 +2,6 @@
 
 from labkit.explore.digit import DrawADigit
 from labkit.explore.mask import Mask
+from labkit.explore.prune import PruneNow
 
-__all__ = ["DrawADigit", "Mask"]
+__all__ = ["DrawADigit", "Mask", "PruneNow"]
