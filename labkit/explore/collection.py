@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from labkit.runs.experiment import Experiment
 from labkit.runs.folder import RunFolder
@@ -29,6 +29,10 @@ class Key(NamedTuple):
 Network = tuple[dict[str, Tensor], Masks]  # state dict and masks
 
 
+def _unknown(*given: object) -> Any:
+    raise ValueError("these networks do not say what they are made of")
+
+
 @dataclass(frozen=True)
 class Collection:
     """Networks that widgets show.
@@ -41,6 +45,9 @@ class Collection:
         experiment: makes the experiment that they are of; needs its data.
         code: Python that brings them back, and binds `tickets` (and `evaluations`).
         series: name of the published curve that belongs to them, or "".
+        networks: those whose weights can be had by `start` and `end`, if they are still there.
+        model: makes a network of their architecture; needs no data.
+        normalise: images (uint8) as these networks take them.
     """
 
     title: str
@@ -50,6 +57,9 @@ class Collection:
     experiment: Callable[[], Experiment]
     code: str
     series: str = ""
+    networks: tuple[Key, ...] = ()
+    model: Callable[[], nn.Module] = _unknown
+    normalise: Callable[[Tensor], Tensor] = _unknown
 
     @property
     def branches(self) -> list[str]:
@@ -90,14 +100,18 @@ def collection(*runs: Runs, title: str = "", code: str = "") -> Collection:
         run, store = found[key]
         return store.folder(run), store
 
-    spec = runs[0].experiment.spec
+    experiment = runs[0].experiment
+    spec = experiment.spec
     return Collection(
         title or f"{spec.model} on {spec.data.name}",
         curves(*runs),
         lambda key: start_of(*((folder := of(key))[0].run, folder[1])),
         lambda key: of(key)[0].end(),
-        lambda: runs[0].experiment,
+        lambda: experiment,
         code or _code(runs),
+        networks=tuple(found),
+        model=experiment.model,
+        normalise=lambda images: images * experiment.data.scale + experiment.data.shift,
     )
 
 

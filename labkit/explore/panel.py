@@ -111,7 +111,9 @@ class Panel(widgets.VBox):
         with mine.batch_update():
             if [trace.type for trace in mine.data] == [trace.type for trace in figure.data]:
                 for old, new in zip(mine.data, figure.data, strict=True):
-                    old.update(new.to_plotly_json(), overwrite=True)
+                    given = new.to_plotly_json()
+                    gone = dict.fromkeys(set(old.to_plotly_json()) - set(given) - {"uid"})
+                    old.update(gone | given, overwrite=True)
             else:
                 mine.data = []
                 mine.add_traces(figure.data)

@@ -3,10 +3,13 @@
 import math
 from collections.abc import Mapping
 
-from torch import Tensor, cat
+from torch import Tensor, cat, ones_like
+from torch import bool as boolean
 
-from labkit.ground.names import fraction
+from labkit.ground.names import choose, fraction
 from labkit.sparsity.masks import Masks, keep_top
+
+SCOPES = ("layer", "global")
 
 
 def surviving(size: int, rate: float, rounds: int) -> int:
@@ -60,3 +63,21 @@ def _eligible(mask: Tensor, scores: Tensor, keep: int, where: str) -> Tensor:
     if keep > int(mask.sum()):
         raise ValueError(f"{where}: cannot keep {keep} weights, only {int(mask.sum())} are left")
     return scores.masked_fill(~mask, -math.inf)
+
+
+def prune_to(scores: Mapping[str, Tensor], density: float, scope: str) -> Masks:
+    """Prune dense layers once, to a density: the best-scored share of each layer, or of all layers together.
+
+    Args:
+        scores: layer -> scores of its weights.
+        density: share of the weights that is kept, in (0, 1]; of each layer, or of all.
+        scope: "layer" or "global".
+
+    Raises:
+        ValueError: for a density out of range or an unknown scope.
+    """
+    kept = fraction("density", density, one=True)
+    whole = {name: ones_like(one, dtype=boolean) for name, one in scores.items()}
+    if choose("scope", scope, SCOPES) == "global":
+        return prune_global(whole, scores, max(1, round(kept * sum(one.numel() for one in scores.values()))))
+    return prune_layers(whole, scores, {name: max(1, round(kept * one.numel())) for name, one in scores.items()})

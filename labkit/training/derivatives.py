@@ -18,6 +18,28 @@ def gradient(model: nn.Module, inputs: Tensor, labels: Tensor) -> dict[str, Tens
     return dict(zip(parameters, slopes, strict=True))
 
 
+def contributions(model: nn.Module, inputs: Tensor, blank: Tensor, outputs: Tensor) -> Tensor:
+    """What each input adds to an output, to first order: (x - blank) * d output / d x; in evaluation mode.
+
+    Of a network that is linear they add up to output(x) - output(blank). Pruned weights pass nothing on, so an input
+    speaks by surviving weights alone.
+
+    Args:
+        model: the network.
+        inputs: (B, ...) examples.
+        blank: an example without content, that can be subtracted from them.
+        outputs: int64 (B,), of each example the output that is looked at.
+
+    Returns:
+        a tensor of the shape of `inputs`.
+    """
+    model.eval()
+    seen = inputs.detach().clone().requires_grad_()
+    chosen = model(seen).gather(1, outputs[:, None]).sum()
+    (slope,) = torch.autograd.grad(chosen, seen)
+    return (inputs - blank) * slope
+
+
 def curvature(model: nn.Module, inputs: Tensor, chunk: int = 32) -> dict[str, Tensor]:
     """Diagonal of the Gauss-Newton matrix of the mean cross-entropy, nothing sampled, in evaluation mode.
 

@@ -100,3 +100,11 @@ def test_a_figure_is_put_in_place_of_another(traces):
     square = Square()
     square.put(go.Figure([go.Scatter(x=[0], y=[n], name=f"line {n}") for n in range(traces)]))
     assert [trace.name for trace in square.figure.data] == [f"line {n}" for n in range(traces)]
+
+
+def test_nothing_of_a_trace_stays_when_another_is_put_in_its_place():
+    square = Square()
+    square.put(go.Figure(go.Scatter(x=[0], y=[1], text=["one"], opacity=0.5)))
+    square.put(go.Figure(go.Scatter(x=[0], y=[2])))
+    assert square.figure.data[0].text is None and square.figure.data[0].opacity is None
+    assert square.figure.data[0].y == (2,)

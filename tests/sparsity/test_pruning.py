@@ -5,7 +5,7 @@ import torch
 from labkit import models
 from labkit.models import inspection
 from labkit.sparsity import masks
-from labkit.sparsity.pruning import keep_counts, prune_global, prune_layers, surviving
+from labkit.sparsity.pruning import keep_counts, prune_global, prune_layers, prune_to, surviving
 from labkit.sparsity.scores import score
 from labkit.studies import sources
 
@@ -96,3 +96,14 @@ def test_asking_for_more_than_is_left():
     mask = {"w": torch.tensor([True, False, False])}
     with pytest.raises(ValueError, match="w: cannot keep 2 weights, only 1 are left"):
         prune_layers(mask, {"w": torch.ones(3)}, {"w": 2})
+
+
+def test_pruning_once_keeps_a_share_of_each_layer_or_of_all_together():
+    scores = {"a": torch.tensor([9.0, 8.0, 7.0, 6.0]), "b": torch.tensor([1.0, 2.0])}
+    assert masks.counts(prune_to(scores, 0.5, "layer")) == {"a": 2, "b": 1}
+    assert masks.counts(prune_to(scores, 0.5, "global")) == {"a": 3, "b": 0}
+    assert masks.counts(prune_to(scores, 1.0, "global")) == {"a": 4, "b": 2}
+    with pytest.raises(ValueError, match="unknown scope 'layers': did you mean 'layer'"):
+        prune_to(scores, 0.5, "layers")
+    with pytest.raises(ValueError, match="density"):
+        prune_to(scores, 50, "layer")

@@ -90,3 +90,12 @@ def test_obd_predicts_what_removing_a_weight_costs():
         model.weight.view(-1)[small] = 0
     rise = loss().item() - before
     assert abs(rise - saliency.reshape(-1)[small].item()) < 0.3 * max(rise, 1e-6)
+
+
+def test_contributions_of_a_linear_network_add_up_to_the_change_of_its_output():
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 3)
+    inputs, blank, outputs = torch.randn(4, 6), torch.randn(6), torch.tensor([0, 2, 1, 1])
+    found = derivatives.contributions(layer, inputs, blank, outputs)
+    change = (layer(inputs) - layer(blank)).gather(1, outputs[:, None]).squeeze(1)
+    assert torch.allclose(found.sum(1), change, atol=1e-6)
