@@ -63,10 +63,11 @@ class Progress:
     Args:
         what: the work, in a few words.
         total: units of work in all; the time of each is taken to be the same.
+        quiet: whether nothing is shown, whatever the mode: somebody else shows it.
     """
 
-    def __init__(self, what: str, total: int):
-        self.what, self.total, self.mode = what, total, mode()
+    def __init__(self, what: str, total: int, *, quiet: bool = False):
+        self.what, self.total, self.mode = what, total, "off" if quiet else mode()
         self.began = self._shown = time.monotonic()
         self._first: int | None = None
         self._handle: Any = None

@@ -17,6 +17,7 @@ from labkit.runs.cost import estimate
 from labkit.runs.networks import Labelled
 from labkit.runs.plan import Plan
 from labkit.runs.store import Store, tell_of_old
+from labkit.runs.watching import watching
 from labkit.runs.weight_sources import DONE, Moment
 from labkit.runs.work import Work, tell_divergence
 from labkit.training.crew import side_by_side
@@ -39,7 +40,8 @@ def compute(
     Raises:
         ValueError: if one was computed, or begun, by what has changed since; before any training.
         OSError: if a folder cannot be written.
-        Stopped: by Ctrl-C or the Stop button, when what is trained has been saved; after SIGTERM the process ends.
+        Stopped: by Ctrl-C or the Stop button, or by who watches (`labkit.runs.watching`), when what is trained has been
+            saved; after SIGTERM the process ends.
     """
     store = Store(root)
     tell_of_old(store.root)
@@ -59,10 +61,12 @@ def _carry_out(plan: Plan, title: str) -> None:
         if found := plan.store.folder(planned.run).checkpoint(header=True):  # one that does not agree is said now
             plan.check_sources(planned.run, found[1]["sources"])
     with terminated_as_interrupted():
-        progress = Progress(title, sum(planned.steps for planned in plan.left))
+        watched = watching() is not None
+        progress = Progress(title, sum(planned.steps for planned in plan.left), quiet=watched)
         work = Work(plan, progress)
         try:
-            progress.say(estimate([(planned.run, planned.steps) for planned in plan.left]))
+            if not watched:
+                progress.say(estimate([(planned.run, planned.steps) for planned in plan.left]))
         except KeyboardInterrupt:
             raise work.stopped() from None
         with held_back() as held:  # so that however often one interrupts, what is on its way is saved

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from labkit.runs import provenance
 from labkit.runs.folder import RunFolder
 from labkit.runs.missing import ends
+from labkit.runs.outcome import outcome
 from labkit.runs.run import Run
 from labkit.runs.store import Store
 from labkit.sparsity.masks import Masks
@@ -33,14 +33,16 @@ class Task:
         snapshots: steps at which its weights are kept.
         points: steps at which it is evaluated.
         replayed: the step up to which a finished run is trained again, to have what it lacks; None: it is not finished.
+        saved_every: seconds between checkpoints; default `CHECKPOINT_SECONDS`.
     """
 
     def __init__(
         self, run: Run, folder: RunFolder, store: Store, engine: Engine, slot: int, threads: int, *,
         snapshots: Collection[int], points: Collection[int], replayed: int | None = None,
+        saved_every: float | None = None,
     ):  # fmt: skip
         self.run, self.store, self.engine, self.slot, self.threads = run, store, engine, slot, threads
-        self.folder = folder
+        self.folder, self._every = folder, CHECKPOINT_SECONDS if saved_every is None else saved_every
         self.snapshots, self.points, self.replayed = sorted(snapshots), sorted(points), replayed
         self.done, self.diverged_at, self.told = False, -1, ""
         self.lost: Exception | None = None  # why it could not begin
@@ -96,7 +98,7 @@ class Task:
             training.work()
         if not training.goes_on:
             self._finish(training)
-        elif time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+        elif time.monotonic() - self._saved > self._every:
             self.save()
 
     def _begin(self) -> Training:
@@ -130,6 +132,14 @@ class Task:
         """Seconds of training, those before an interruption included."""
         return self._seconds + time.monotonic() - self._began
 
+    def rested(self, seconds: float) -> None:
+        """So long it was kept from training."""
+        self._began += seconds
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What its evaluations gave so far (see `Record.rows`)."""
+        return self._training.record.rows(self.run.experiment.spec.train.batch_size) if self._training else []
+
     def save(self) -> None:
         """Write a checkpoint, if something was done."""
         if self._training is None or self._broken or self.replayed is not None:
@@ -149,23 +159,12 @@ class Task:
             state, masks = parted(tensors)
             start = {name.removeprefix("start/"): mask for name, mask in self._start.items()} or masks
             self.folder.finish(state, masks, start, record, {
-                "result": self._result(state, masks, record, how, why), "sources": self._sources,
+                "result": outcome(self.run, masks, record, seconds=self.spent(), threads=self.threads,
+                                  how=how, why=why),
+                "sources": self._sources,
             })  # fmt: skip
         self.done = True
         self.folder.unlock()
-
-    def _result(
-        self, state: Mapping[str, Tensor], masks: Mapping[str, Tensor], record: Record, how: str, why: str
-    ) -> dict[str, Any]:
-        sizes = self.run.experiment.sizes
-        kept = sum(int(masks[name].sum()) if name in masks else size for name, size in sizes.items())
-        return {
-            "kept": kept, "density": kept / sum(sizes.values()),
-            "diverged_at": record.diverged if record.diverged >= 0 else None,
-            "iterations": self.run.experiment.iterations, "seconds": round(self.spent(), 2),
-            "engine": how, **({"why": why} if why else {}), "threads": self.threads,
-            **provenance.describe(self.run.experiment.device),
-        }  # fmt: skip
 
     def _accept(self, record: Record, state: Mapping[str, Tensor], masks: Masks) -> None:
         """Add what a replay found to the finished run, and see whether it went the same way.

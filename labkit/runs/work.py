@@ -11,6 +11,7 @@ from labkit.ground.progress import Progress
 from labkit.runs.plan import Plan, Planned
 from labkit.runs.run import Run
 from labkit.runs.task import Task
+from labkit.runs.watching import Progressed, watching
 from labkit.runs.weight_sources import DONE, END
 from labkit.training.crew import Job, at_once, kernel_threads
 from labkit.training.engines.stepping import Stepping
@@ -25,6 +26,7 @@ class Work:
         self.plan, self.progress, self.cores = plan, progress, torch.get_num_threads()
         self.engines: dict[str, Stepping] = {}
         self.active: list[Planned] = []
+        self.watching = watching()
         self._slots = 0
         self._waiting_told = False
 
@@ -84,7 +86,8 @@ class Work:
             snapshots = {int(m) for m in planned.moments if m not in (END, DONE) and not folder.has_snapshot(int(m))}
             planned.task = Task(planned.run, folder, self.plan.store, engine, self._slots, threads,
                                 snapshots=snapshots, points=self.plan.points(planned.run),
-                                replayed=planned.replayed)  # fmt: skip
+                                replayed=planned.replayed,
+                                saved_every=self.watching.saved_every if self.watching else None)  # fmt: skip
         except BaseException:
             folder.unlock()
             raise
@@ -132,9 +135,16 @@ class Work:
         time.sleep(POLL_SECONDS)
 
     def told(self) -> None:
-        """Show progress."""
+        """Show progress, and tell who watches; time that they take is not counted as training."""
         left = self.plan.left
-        self.progress(self.progress.total - sum(planned.steps for planned in left), self.note(left))
+        done = self.progress.total - sum(planned.steps for planned in left)
+        self.progress(done, self.note(left))
+        if self.watching:
+            began, tasks = time.monotonic(), [planned.task for planned in self.active if planned.task]
+            rows = {task.run.hash: task.rows() for task in tasks if not task.done}
+            self.watching.told(Progressed(done, self.progress.total, rows, waiting=bool(left) and not tasks))
+            for task in tasks:
+                task.rested(time.monotonic() - began)
 
     def note(self, left: Sequence[Planned]) -> str:
         """How far it is, in words: the lowest level that is being worked on."""

@@ -8,6 +8,7 @@ property of the network and the machine, not of its company: by rounding, its nu
 else.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import nullcontext
@@ -100,12 +101,13 @@ def side_by_side(
     raised; where the program does something else about a signal, that is done then, and work goes on.
     """
     cores = torch.get_num_threads()
+    # beside the main thread, what that draws meanwhile must not be taken back
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []  # seeding seeds them all
     busy: dict[Future[None], Job] = {}
     try:
         with (
             held_back() if held is None else nullcontext(held) as signals,
-            torch.random.fork_rng(devices=gpus),
+            torch.random.fork_rng(devices=gpus, enabled=threading.current_thread() is threading.main_thread()),
             workers(most) as pool,
         ):
             while True:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from labkit.sparsity.moves import Moves
 from labkit.training.engines.door import Settled
 
 # train_* are means over the batches since the last evaluation, as the network saw them
@@ -31,6 +32,7 @@ class Record:
         points: the steps of evaluations.
         evaluations: float64 (points, `EVALUATED`); NaN for those to come.
         kept: int64 (updates + 1, layers): active weights at the start and after each update.
+        moves: what updates dropped and grew; None of a run without updates, or begun before that was written down.
     """
 
     def __init__(self, start: int, total: int, points: Sequence[int], updates: int = 0, layers: int = 0):
@@ -41,6 +43,7 @@ class Record:
         self.evaluations = torch.full((len(self.points), len(EVALUATED)), math.nan, dtype=torch.float64)
         self._evaluated = -1  # the last point that was
         self.kept = torch.zeros(updates + 1, layers, dtype=torch.int64)
+        self.moves = Moves() if updates else None
 
     def add(self, settled: Settled) -> None:
         """Note what an engine has done."""
@@ -71,9 +74,10 @@ class Record:
     def tensors(self) -> dict[str, Tensor]:
         """All of it, by name."""
         state = torch.tensor([self.start, self.step, self.diverged, self._evaluated])
+        moves = self.moves.tensors() if self.moves is not None else {}
         return {"history/losses": self.losses, "history/right": self.right, "history/kept": self.kept,
                 "history/points": torch.tensor(self.points), "history/evaluations": self.evaluations,
-                "history/state": state}  # fmt: skip
+                "history/state": state, **{f"history/{name}": t for name, t in moves.items()}}  # fmt: skip
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Record":
@@ -84,6 +88,8 @@ class Record:
         found.step, found.diverged, found._evaluated = step, diverged, evaluated
         found.losses, found.kept, found.right = losses, kept, tensors["history/right"]
         found.evaluations = tensors["history/evaluations"]
+        moves = {name.removeprefix("history/"): t for name, t in tensors.items() if name.startswith("history/moves/")}
+        found.moves = Moves.of(moves) if moves else None
         return found
 
     def with_evaluations(self, other: "Record") -> "Record":

@@ -82,6 +82,8 @@ class Training:
         self.record.add(self.engine.settle(self.slot))
         if self.record.diverged < 0:
             moved = self.dynamics.moved(view, step, self.seed)
+            if self.record.moves is not None:
+                self.record.moves.add(view.masks, moved)
             self.engine.rewire(self.slot, moved, reset_regrown=self.dynamics.spec.reset_regrown)
             self.record.kept[place + 1 :] = torch.tensor(self.engine.kept(self.slot), dtype=torch.int64)
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -121,7 +122,8 @@ class Stepping:
         if not self.draws:
             yield
             return
-        with AMBIENT:
+        beside = threading.current_thread() is not threading.main_thread()  # which may draw from it before and after
+        with AMBIENT, torch.random.fork_rng(devices=(), enabled=beside):
             torch.manual_seed(derive(at.seed, "layers", at.step))
             yield
 
