@@ -1,6 +1,7 @@
 """What all widgets of the explorer are: a title that says the finding, controls, a figure, and errors in words."""
 
 import html
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from labkit.explore.names import Names
 from labkit.figures.style import TOP
 from labkit.notebook.results import draw_svg
 from labkit.runs.store import runs_folder
+from labkit.specs.base import Spec
 
 EXPECTED = (ValueError, RuntimeError, OSError)  # what the kit raises to be read by people
 WRAP = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 12px", max_width="100%")
@@ -146,6 +148,11 @@ class Panel(widgets.VBox):
         show.observe(toggled, "value")
         save.on_click(saved)
         return widgets.VBox([widgets.HBox([show, save], layout=WRAP), text])
+
+
+def written(spec: Spec) -> str:
+    """Python that makes a spec, after `import labkit as lk`."""
+    return re.sub(r"\b(\w+Spec\()", r"lk.\1", repr(spec))
 
 
 def _empty(height: int) -> go.FigureWidget:
