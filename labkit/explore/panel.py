@@ -107,7 +107,8 @@ class Panel(widgets.VBox):
                 mine.data = []
                 mine.add_traces(figure.data)
             layout = figure.layout.to_plotly_json() | {"title": None, "height": mine.layout.height, "width": None}
-            mine.update_layout(layout | {"autosize": True, "template": "labkit"}, overwrite=True)
+            margin = layout.get("margin", {}) | {"t": mine.layout.margin.t}  # the title stands outside
+            mine.update_layout(layout | {"margin": margin, "autosize": True, "template": "labkit"}, overwrite=True)
 
     def save(self, folder: Path | None = None) -> list[Path]:
         """Write the numbers that are shown as CSV, and the picture as SVG where a browser can draw it.
@@ -150,6 +151,6 @@ class Panel(widgets.VBox):
 
 def _empty(height: int) -> go.FigureWidget:
     figure = go.FigureWidget()
-    figure.update_layout(template="labkit", height=height, autosize=True, margin={"t": TOP - 60})
+    figure.update_layout(template="labkit", height=height, autosize=True, margin={"t": TOP - 30})
     figure._config = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "svg"}}
     return figure
