@@ -3,8 +3,8 @@
 import ipywidgets as widgets
 import pandas as pd
 
-from labkit.explore.collection import collection
-from labkit.explore.panel import Panel
+from labkit.explore.collection import Collection, collection
+from labkit.explore.panel import EXPECTED, Panel
 from labkit.figures import levels as drawing
 from labkit.figures.style import NAMES
 from labkit.figures.titles import counted, span
@@ -24,33 +24,51 @@ class Levels(Panel):
         runs: what `find_tickets`, `branch` or `transfer` gave, tickets first; none: the set that ships with the kit.
         published: rows of the table "lth" to draw behind, or the architecture whose rows these are, such as
             "lenet-300-100"; default: what the collection belongs to.
-
-    Raises:
-        ValueError: for runs that cannot be shown together, or an architecture of which nothing was published.
+    Runs that are gone, damaged or cannot be shown together, and an architecture of which nothing was published, are
+    answered in words.
     """
 
     name = "levels"
 
     def __init__(self, *runs: Runs, published: pd.DataFrame | str | None = None):
-        self.shown = collection(*runs)
-        self.published = _rows(self.shown.series or None) if published is None else _rows(published)
-        table = self.shown.evaluations
-        self._outcomes = {"accuracy_at_end": ends(table)}
-        if table["validation_loss"].notna().all():
-            self._outcomes["accuracy_at_early_stop"] = outcomes(table)
-        levels = self.shown.levels
+        self._shown: Collection | None = None
+        self._outcomes: dict[str, pd.DataFrame] = {}
+        try:
+            self._read(collection(*runs), published)
+        except EXPECTED as error:  # runs that are gone, damaged, or none
+            super().__init__(height=0)
+            self.say(str(error), alert=True)
+            return
+        shown, said = self.shown, {"accuracy_at_end": "at the end", "accuracy_at_early_stop": "at early stop"}
         self.level = widgets.SelectionSlider(
-            description="weights left", options=[(f"{left:.3g} %", level) for level, left in levels.items()]
+            description="weights left", options=[(f"{left:.3g} %", level) for level, left in shown.levels.items()]
         )
-        arms = [(NAMES.get(arm, arm), arm) for arm in self.shown.branches]
+        arms = [(NAMES.get(arm, arm), arm) for arm in shown.branches]
         self.arm = widgets.Dropdown(description="arm", options=[("all", ALL), *arms], value=ALL)
-        self.seed = widgets.Dropdown(
-            description="seed", options=[("all: mean, range", ALL), *((str(seed), seed) for seed in self.shown.seeds)]
-        )
-        said = {"accuracy_at_end": "at the end", "accuracy_at_early_stop": "at early stop"}
+        seeds = [(str(seed), seed) for seed in shown.seeds]
+        self.seed = widgets.Dropdown(description="seed", options=[("all: mean and range", ALL), *seeds], value=ALL)
         self.when = widgets.Dropdown(description="accuracy", options=[(said[key], key) for key in self._outcomes])
         super().__init__(self.level, self.arm, self.seed, self.when)
         self.refresh()
+
+    def _read(self, shown: Collection, published: pd.DataFrame | str | None) -> None:
+        self.published = _rows(shown.series or None if published is None else published)
+        table = shown.evaluations
+        self._outcomes["accuracy_at_end"] = ends(table)
+        if table["validation_loss"].notna().all():
+            self._outcomes["accuracy_at_early_stop"] = outcomes(table)
+        self._shown = shown
+
+    @property
+    def shown(self) -> Collection:
+        """What is shown.
+
+        Raises:
+            ValueError: if it could not be read.
+        """
+        if self._shown is None:
+            raise ValueError("there is nothing to show: these runs could not be read")
+        return self._shown
 
     @property
     def arms(self) -> list[str]:
@@ -67,7 +85,7 @@ class Levels(Panel):
             raise ValueError("every network of this arm and seed diverged: there is no accuracy to show")
         self.put(drawing.level(evaluations, found, self.level.value, self.arms, value=self.when.value,
                                published=self.published))  # fmt: skip
-        return self._said(found)
+        return self._finding(found)
 
     def table(self) -> pd.DataFrame:
         """The evaluations of the arms and seeds that are shown, at all levels."""
@@ -88,8 +106,8 @@ class Levels(Panel):
         rows = table[table["branch"].isin(self.arms)]
         return rows if self.seed.value == ALL else rows[rows["seed"] == self.seed.value]
 
-    def _said(self, table: pd.DataFrame) -> str:
-        """Accuracies at the level, from the lowest to the highest of each arm; a ticket's beside its dense network's."""
+    def _finding(self, table: pd.DataFrame) -> str:
+        """Accuracies at the level, from the lowest to the highest of each arm, beside those of the dense networks."""
         here = table[table["level"] == self.level.value]
         at = f"{self.level.label.strip()} of the weights, {self.when.label}"
         parts = []

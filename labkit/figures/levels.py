@@ -7,8 +7,17 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from labkit.figures.style import (
-    COLOURS, NAMES, PUBLISHED, finish, in_percent, networks, published_note, ranges, thin, weights_axis,
-)  # fmt: skip
+    COLOURS,
+    NAMES,
+    PUBLISHED,
+    finish,
+    in_percent,
+    networks,
+    published_note,
+    ranges,
+    thin,
+    weights_axis,
+)
 from labkit.studies.metrics import spread
 
 METRICS = {"accuracy_at_end": "test_acc_at_last_iteration", "accuracy_at_early_stop": "test_acc_at_early_stop"}
