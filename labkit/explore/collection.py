@@ -1,5 +1,6 @@
 """What a widget shows: networks with their evaluations, weights and masks, of a study or of the set that ships."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -118,7 +119,8 @@ def collection(*runs: Runs, title: str = "", code: str = "") -> Collection:
 def _code(runs: tuple[Runs, ...]) -> str:
     first = runs[0]
     seeds = sorted({seed for networks in first.runs.values() for seed in networks.seeds})
-    lines = ["import labkit as lk", "from labkit.studies import metrics", "", f"spec = lk.{first.experiment.spec!r}",
+    spec = re.sub(r"\b(?=[A-Z][a-z]+Spec\()", "lk.", repr(first.experiment.spec))
+    lines = ["import labkit as lk", "from labkit.studies import metrics", "", f"spec = {spec}",
              f"tickets = lk.find_tickets(spec, seeds={seeds})"]  # fmt: skip
     names = ["tickets"]
     for one in runs[1:]:

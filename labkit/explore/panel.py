@@ -82,8 +82,8 @@ class Panel(widgets.VBox):
         """Draw again."""
 
         def drawn() -> None:
-            self._title.value = f"<h3>{html.escape(self.draw())}</h3>"
             self._said.value = ""
+            self._title.value = f"<h3>{html.escape(self.draw())}</h3>"
 
         self.guard(drawn)
 

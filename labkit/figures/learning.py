@@ -9,6 +9,8 @@ from plotly.subplots import make_subplots
 from labkit.figures.style import COLOURS, NAMES, PUBLISHED, band, finish, in_percent, networks, published_note, thin
 from labkit.studies.metrics import spread
 
+DASHES = ("solid", "dash", "dot")
+
 
 def learning_curves(
     evaluations: pd.DataFrame,
@@ -114,3 +116,24 @@ def compare_curves(evaluations: pd.DataFrame, *, lines: str, panels: str, title:
     figure.update_yaxes(range=[100 * floor, 100 * float(evaluations["test_accuracy"].max()) + 0.5])
     count = int(evaluations.groupby([lines, panels, "iteration"]).size().max())
     return finish(figure, title, f"lines: mean of {count} networks; bands: lowest to highest of them")
+
+
+def overlay(evaluations: pd.DataFrame, *, lines: str, title: str = "") -> go.Figure:
+    """Test accuracy while training, a line for each value of a column, mean over networks with their range.
+
+    Args:
+        evaluations: rows with run, iteration, test_accuracy (a fraction), and the column `lines`.
+        lines: that column's name.
+        title: the finding.
+    """
+    figure = make_subplots(1, 1)
+    counts = evaluations.groupby(lines, sort=False)["run"].nunique()
+    for index, (line, many) in enumerate(counts.items()):
+        name = f"{line} ({many} {'network' if many == 1 else 'networks'})"
+        dash = DASHES[index // len(COLOURS) % len(DASHES)]
+        _curve(figure, evaluations[evaluations[lines] == line], name, COLOURS[index % len(COLOURS)], dash, 1)
+    figure.update_xaxes(title="training iteration")
+    late = evaluations[evaluations["iteration"] >= evaluations["iteration"].max() / 4]["test_accuracy"]
+    figure.update_yaxes(title="test accuracy, %", range=[
+        100 * float(late.min()) - 0.4, min(100.2, 100 * float(evaluations["test_accuracy"].max()) + 0.3)])  # fmt: skip
+    return finish(figure, title, "lines: mean of the networks of a group; bands: lowest to highest of them")

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import flop_registry
 
 from labkit.ground.interrupts import import_whole
 from labkit.ground.randomness import ambient
-from labkit.models import prunable
+from labkit.models import build, prunable
 from labkit.sparsity.flops import Layer
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -44,6 +44,23 @@ def layers(model: nn.Module, input_shape: Sequence[int] | None = None, *, unreac
         _, trained, _ = _pass(copy.deepcopy(model).train(), (2, *shape))
         _refuse([name for name in missing if not trained[name]])
     return {name: Layer(tuple(weight.shape), _quotient(macs[name], weight.numel())) for name, weight in weights.items()}
+
+
+def planned(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Layer]:
+    """What `layers` gives of a network that is built of shapes alone: no weights are drawn or kept in memory.
+
+    Args:
+        name, options: of the network, as of `models.build`; one of a model that names its input.
+
+    Raises:
+        ValueError: as `models.build` and `layers` do.
+
+    >>> planned("lenet_300_100")["fc1.weight"]
+    Layer(shape=(300, 784), positions=1)
+    """
+    with torch.device("meta"):
+        network = build(name, options)
+    return layers(network)
 
 
 def output_layer(model: nn.Module, input_shape: Sequence[int] | None = None) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from labkit.ground import tensor_files
 from labkit.runs.files import FINISHED, RUN_NAME
 from labkit.runs.folder import RunFolder
+from labkit.runs.reading import described
 from labkit.runs.run import Run
 from labkit.runs.weight_sources import END, Moment
 from labkit.sparsity.masks import Masks
@@ -66,19 +67,23 @@ class Store:
 
 
 def scan(root: Path | None = None) -> pd.DataFrame:
-    """All finished runs, a row each: run, seed, first, what it is and its result, flattened; from headers alone.
+    """All finished runs, a row each: run, data (its name), seed, first, what it is and its result, flattened.
 
-    Damaged files are named in a warning and left out; folders of an older version are counted in one.
+    Read from headers alone. Files that are damaged, not of a run, or cannot be read are named in a warning and left
+    out, those that are deleted meanwhile without one; folders of an older version are counted in one.
     """
     root = runs_folder() if root is None else Path(root)
     rows = []
     for path in sorted(root.glob(f"*/{FINISHED}"), key=str):
         try:
             about = tensor_files.read_about(path)
-        except ValueError as error:
+            identity, result = described(path, about)
+        except FileNotFoundError:
+            continue
+        except (ValueError, OSError) as error:
             warnings.warn(str(error), stacklevel=2)
             continue
-        rows.append({"run": path.parent.name, **dict(_flat({**about["identity"], **about["result"]}))})
+        rows.append({"run": path.parent.name, "data": about.get("data"), **dict(_flat({**identity, **result}))})
     tell_of_old(root)
     return pd.DataFrame(rows)
 
