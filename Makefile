@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 PRESET ?= smoke
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint lab notebooks benchmark clean
+.PHONY: help reproduce test lint lab app notebooks benchmark clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ test: lint  ## everything that must pass: lint, tests, and all notebooks against
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/python -m jupyter lab notebooks
+
+app: $(READY)  ## the explorer alone, without its code, in a browser
+	$(BIN)/python -m voila notebooks/explore.ipynb
 
 notebooks: $(READY)  ## run the notebooks and keep their outputs in them, as they are committed
 	$(BIN)/python -m labkit refresh $(NOTEBOOKS)
