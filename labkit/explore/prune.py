@@ -123,9 +123,10 @@ class PruneNow(Panel):
     def answer(self) -> None:
         """Take the guess as it stands, and show the accuracy of this setting."""
         at = self.setting
-        if at not in self.guesses:
-            self._measure(at)
-            self.guesses[at] = self.guess.value / 100
+        with self.worker.lock:
+            if at not in self.guesses:
+                self._measure(at)
+                self.guesses[at] = self.guess.value / 100
         self.refresh()
 
     def retrain(self) -> None:
