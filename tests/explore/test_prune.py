@@ -58,9 +58,8 @@ def test_its_ticket_is_trained_beside_and_shown(tickets):
     assert panel.table()["retrained"].tolist() == [panel.retrained[at]]
 
 
-def test_training_is_stopped_while_the_widget_stays_usable(tickets, monkeypatch):
+def test_training_is_stopped_while_the_widget_stays_usable(tickets):
     panel = PruneNow(tickets)
-    monkeypatch.setattr(panel._pruner().experiment.clock.__class__, "run", property(lambda clock: 50_000), raising=False)
     panel.length.options, panel.length.value = (50_000,), 50_000
     panel.show.click()
     panel.again.click()
