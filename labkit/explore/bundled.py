@@ -143,7 +143,7 @@ def _thinned(evaluations: pd.DataFrame) -> pd.DataFrame:
         last = len(rows) - 1
         places = {round(last * (n / (POINTS - 1)) ** 1.5) for n in range(POINTS)}
         if rows["validation_loss"].notna().any():
-            places.add(int(rows["validation_loss"].reset_index(drop=True).idxmin()))
+            places.add(int(rows["validation_loss"].argmin()))
         kept.append(rows.iloc[sorted(places)])
     return pd.concat(kept, ignore_index=True)
 

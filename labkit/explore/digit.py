@@ -94,12 +94,14 @@ class DrawADigit(Panel):
         )
 
     def _load(self) -> None:
+        found: dict[str, nn.Module] = {}
         for key in self.members:
             state, masks = self.collection.end(key)
             network = self.collection.model().eval()
             network.load_state_dict(state)
             left = 100 * count(masks) / sum(mask.numel() for mask in masks.values())
-            self.networks["dense" if not key.level else f"ticket, {left:.3g} %"] = network
+            found["dense" if not key.level else f"ticket, {left:.3g} %"] = network
+        self.networks = found
         self.whose.options = list(self.networks)
         self.whose.value = next(iter(self.networks), None)
 
