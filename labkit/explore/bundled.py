@@ -105,8 +105,8 @@ def _end(folder: Path, key: Key) -> Network:
     about = tensor_files.read_about(folder / NETWORKS)
     if key.branch != TICKET or key.level not in about["levels"] or key.seed != about["seed"] or key.copy:
         raise ValueError(
-            f"this set holds the weights of the tickets of seed {about['seed']} at levels {about['levels']}, and of the "
-            "others evaluations alone"
+            f"this set holds the weights of the tickets of seed {about['seed']} at levels {about['levels']}, and of "
+            "the others evaluations alone"
         )
     part = f"{key.level}/"
     found, _ = tensor_files.read(folder / NETWORKS, part)
@@ -143,7 +143,7 @@ def _thinned(evaluations: pd.DataFrame) -> pd.DataFrame:
         last = len(rows) - 1
         places = {round(last * (n / (POINTS - 1)) ** 1.5) for n in range(POINTS)}
         if rows["validation_loss"].notna().any():
-            places.add(int(rows["validation_loss"].reset_index(drop=True).idxmin()))
+            places.add(int(rows["validation_loss"].argmin()))
         kept.append(rows.iloc[sorted(places)])
     return pd.concat(kept, ignore_index=True)
 
@@ -165,14 +165,14 @@ def _readme(about: Mapping[str, Any], spec: TicketSpec) -> str:
     made = ", ".join(f"{name} {value}" for name, value in about["made"].items())
     return f"""# {about["title"]}
 
-What the explorer shows where it is given no runs. Made by `labkit.explore.bundled.make_bundle`; {made};
-networks computed by commit {", ".join(about["computed_by"]) or "unknown"}.
+What the explorer shows where it is given no runs. Made by `labkit.explore.bundled.make_bundle`:
+{made}; networks computed by commit {", ".join(about["computed_by"]) or "unknown"}.
 
-- `{NETWORKS}`: weights of seed {about["seed"]} in half precision: the dense network at its start and at its end, and the
-  tickets of levels {about["levels"][1:]} at their ends (surviving weights and packed masks).
-- `{CURVES}`: evaluations of seeds {about["seeds"]}, tickets and random reinits (levels {about["reinit_levels"]}), of each
-  network about {POINTS} of them, with the one of smallest validation loss. Computed in single precision, before weights were
-  halved.
+- `{NETWORKS}`: weights of seed {about["seed"]} in half precision: the dense network at its start and at its end, and
+  the tickets of levels {about["levels"][1:]} at their ends (surviving weights and packed masks).
+- `{CURVES}`: evaluations of seeds {about["seeds"]}, tickets and random reinits (levels {about["reinit_levels"]}):
+  about {POINTS} of each network, the one of smallest validation loss among them. They were computed in single
+  precision, before weights were halved.
 
 ```yaml
 {to_yaml(spec)}```

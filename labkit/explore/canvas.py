@@ -1,6 +1,7 @@
 """A square that one draws on, by pointer or by keyboard."""
 
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import traitlets
@@ -16,5 +17,5 @@ class Canvas(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("canvas.js")
 
-    strokes = traitlets.List().tag(sync=True)
+    strokes: Any = traitlets.List().tag(sync=True)
     label = traitlets.Unicode("a digit, drawn by you").tag(sync=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from labkit.data.strokes import as_digit
 from labkit.explore.canvas import Canvas
 from labkit.explore.collection import Collection, Key, collection, count
-from labkit.explore.panel import Panel
+from labkit.explore.panel import EXPECTED, Panel
 from labkit.figures.answers import answers
 from labkit.specs.tickets import TICKET
 from labkit.studies.branches import Runs
@@ -43,15 +43,20 @@ class DrawADigit(Panel):
         self.collection: Collection = collection(*runs)
         shape = getattr(self.collection.model(), "input_shape", None)
         if shape != SHAPE:
-            raise ValueError(f"a digit is 1x28x28: these networks take {'x'.join(map(str, shape or ('other',)))} images")
+            taken = "x".join(map(str, shape)) if shape else "other"
+            raise ValueError(f"a digit is an image of 1x28x28: these networks take {taken} images")
         self.members = _some([key for key in self.collection.networks if key.branch == TICKET])
         self.networks: dict[str, nn.Module] = {}
+        self.lost = "there are no tickets whose weights were kept: give what find_tickets gave"
         self.canvas = Canvas()
         self.whose = widgets.Dropdown(description="pixels of", options=[])
         clear = widgets.Button(description="Clear", tooltip="an empty page")
         clear.on_click(lambda button: self.canvas.set_trait("strokes", []))
         super().__init__(self.whose, clear, also=(self.canvas,), height=400)
-        self.guard(self._load)
+        try:
+            self._load()
+        except EXPECTED as error:  # said wherever something is to be drawn
+            self.lost = str(error)
         self.canvas.observe(self._changed, "strokes")
         self.refresh()
 
@@ -64,7 +69,8 @@ class DrawADigit(Panel):
         caption = "draw a digit: every bar is what a network makes of an empty page"
         if not blank:
             spoken = self._spoken(image, read[self.whose.value])
-            caption = f"right: what the ink adds to the logit of {read[self.whose.value]}, {self.whose.value}; to first order"
+            label = read[self.whose.value]
+            caption = f"pixels: what their ink adds to the logit of {label} ({self.whose.value}), to first order"
         classes = [str(one) for one in range(len(next(iter(probabilities.values()))))]
         self.put(answers(image[0], probabilities, classes, spoken, "", caption))
         return "Draw a digit" if blank else _finding(read)
@@ -72,8 +78,9 @@ class DrawADigit(Panel):
     def table(self) -> pd.DataFrame:
         """The probability that each network gives each class."""
         probabilities, _ = self._answers(as_digit(self.canvas.strokes))
-        return pd.DataFrame([{"network": name, "class": label, "probability": value}
-                             for name, values in probabilities.items() for label, value in enumerate(values)])  # fmt: skip
+        rows = [{"network": name, "class": label, "probability": value}
+                for name, values in probabilities.items() for label, value in enumerate(values)]  # fmt: skip
+        return pd.DataFrame(rows)
 
     def code(self) -> str:
         """Python that asks the same networks."""
@@ -81,24 +88,28 @@ class DrawADigit(Panel):
             f"{self.collection.code}\n\nfrom labkit.data.strokes import as_digit\n\n"
             f"image = as_digit({[list(map(list, line)) for line in self.canvas.strokes]})\n"
             f"data, networks = tickets.experiment.data, tickets.runs[{self.members[-1].level}]\n"
-            f"state, mask = networks.folders[0].end()\nmodel = tickets.experiment.model()\nmodel.load_state_dict(state)\n"
+            f"state, mask = networks.folders[0].end()\nmodel = tickets.experiment.model()\n"
+            "model.load_state_dict(state)\n"
             "model((image * data.scale + data.shift)[None]).softmax(1)"
         )
 
     def _load(self) -> None:
+        found: dict[str, nn.Module] = {}
         for key in self.members:
             state, masks = self.collection.end(key)
             network = self.collection.model().eval()
             network.load_state_dict(state)
             left = 100 * count(masks) / sum(mask.numel() for mask in masks.values())
-            self.networks["dense" if not key.level else f"ticket, {left:.3g} %"] = network
+            found["dense" if not key.level else f"ticket, {left:.3g} %"] = network
+        self.networks = found
         self.whose.options = list(self.networks)
+        self.whose.value = next(iter(self.networks), None)
 
     @torch.no_grad()
     def _answers(self, image: Tensor) -> tuple[dict[str, list[float]], dict[str, int]]:
         """Of each network its probabilities, and the class that it reads."""
         if not self.networks:
-            raise ValueError("there is no network that could read: give what find_tickets gave, with weights kept")
+            raise ValueError(self.lost)
         inputs = self.collection.normalise(image[None])
         found: dict[str, Any] = {name: net(inputs).softmax(1)[0] for name, net in self.networks.items()}
         return {n: p.tolist() for n, p in found.items()}, {n: int(p.argmax()) for n, p in found.items()}
@@ -111,7 +122,8 @@ class DrawADigit(Panel):
 
 def _some(keys: list[Key]) -> list[Key]:
     """The dense network and some of its tickets, from the densest to the sparsest, of the first seed."""
-    own = sorted((key for key in keys if key.seed == min(keys, key=lambda one: one.seed).seed), key=lambda key: key.level)
+    first = min((key.seed for key in keys), default=0)
+    own = sorted((key for key in keys if key.seed == first), key=lambda key: key.level)
     if len(own) <= MOST:
         return own
     return [own[round(place * (len(own) - 1) / (MOST - 1))] for place in range(MOST)]

@@ -124,7 +124,7 @@ class Mask(Panel):
             "at the end": {"kept": end[0][name][mask], "pruned": dense_end[0][name][~mask]},
         }
         sizes = [float(torch.std(groups["kept"])) if groups["kept"].numel() > 1 else 0.0 for groups in panels.values()]
-        said = f"the weights of {name} that are kept spread by {sizes[0]:.2g} at the start and {sizes[1]:.2g} at the end"
+        said = f"the kept weights of {name} spread by {sizes[0]:.2g} at the start and by {sizes[1]:.2g} at the end"
         caption = "pruned weights as they are in the dense network; spread: standard deviation"
         return drawing.weight_histograms(panels, "", caption), said
 

@@ -20,7 +20,7 @@ from labkit.studies.pruned_once import PrunedOnce
 from labkit.studies.ticket_training import train
 
 DENSITIES = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03, 0.02, 0.01, 0.005)
-LENGTHS = (100, 200, 500, 1000, 2000, 5000)
+LENGTHS, DEFAULT_LENGTH = (100, 200, 500, 1000, 2000, 5000), 500
 SAID = {"layer": "layer by layer", "global": "all layers together"}
 
 
@@ -66,7 +66,10 @@ class PruneNow(Panel):
                                                options=[(f"{100 * d:g} %", d) for d in DENSITIES])  # fmt: skip
         self.guess = widgets.IntSlider(description="my guess, %", value=50, min=0, max=100)
         self.show = widgets.Button(description="Show", tooltip="the accuracy, once you have guessed it")
-        self.length = widgets.SelectionSlider(description="iterations", options=LENGTHS, value=500)
+        total = int(self.collection.evaluations["iteration"].max())
+        lengths = [*(length for length in LENGTHS if length < total), total]
+        self.length = widgets.SelectionSlider(description="iterations", options=lengths,
+                                              value=DEFAULT_LENGTH if DEFAULT_LENGTH in lengths else total)  # fmt: skip
         self.again = widgets.Button(description="Retrain", tooltip="train its ticket from the initial weights")
         self.halt = widgets.Button(description="Stop", tooltip="stop training")
         self.progress = widgets.HTML()
@@ -123,9 +126,10 @@ class PruneNow(Panel):
     def answer(self) -> None:
         """Take the guess as it stands, and show the accuracy of this setting."""
         at = self.setting
-        if at not in self.guesses:
-            self._measure(at)
-            self.guesses[at] = self.guess.value / 100
+        with self.worker.lock:
+            if at not in self.guesses:
+                self._measure(at)
+                self.guesses[at] = self.guess.value / 100
         self.refresh()
 
     def retrain(self) -> None:
@@ -142,7 +146,6 @@ class PruneNow(Panel):
 
     def _train(self, at: Setting, ticket: Ticket, length: int) -> None:
         experiment = self._pruner(at.seed).experiment
-        length = min(length, experiment.iterations)
         recipe = replace(experiment.spec.train, duration=f"{length}it", evaluate_every=f"{max(1, length // 5)}it")
 
         def told(progressed: Progressed) -> None:

@@ -41,4 +41,5 @@ def answers(
                             scaleanchor="x" if column == 1 else f"x{column}")  # fmt: skip
     figure.update_xaxes(title="class", type="category", row=1, col=2)
     figure.update_yaxes(title="probability, %", range=[0, 105], row=1, col=2)
-    return finish(figure.update_layout(barmode="group"), title, caption)
+    finish(figure.update_layout(barmode="group"), title, caption)
+    return figure.update_layout(legend_y=-0.34)

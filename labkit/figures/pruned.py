@@ -1,12 +1,14 @@
 """Accuracy of a trained network that was pruned once, by the weights left: guessed, measured, trained again."""
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from labkit.figures.style import COLOURS, PUBLISHED, finish, in_percent, weights_axis
 
-LINES = {
+LINES: dict[str, dict[str, Any]] = {
     "measured": {"name": "pruned, not trained again", "mode": "lines+markers", "line_color": COLOURS[0]},
     "guess": {"name": "your guess", "mode": "markers", "marker": {"symbol": "x-thin-open", "size": 11},
               "marker_color": COLOURS[1]},

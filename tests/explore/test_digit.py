@@ -9,7 +9,9 @@ import labkit as lk
 from labkit.explore import DrawADigit
 from tests.conftest import small_spec
 
-STROKES = {int(label): lines for label, lines in json.loads(Path(__file__).with_name("strokes.json").read_text()).items()}
+STROKES = {
+    int(label): lines for label, lines in json.loads(Path(__file__).with_name("strokes.json").read_text()).items()
+}
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +63,13 @@ def test_the_code_that_is_shown_can_be_compiled(panel):
     compile(panel.code(), "code", "exec")
 
 
-def test_networks_of_a_study_are_asked_and_a_run_that_is_gone_is_said_in_words(runs):
+def test_networks_of_a_study_are_asked_and_weights_that_were_not_kept_are_said_in_words():
     tickets = lk.find_tickets(small_spec(levels=1, duration="20it"), [0])
     own = DrawADigit(tickets)
     own.canvas.strokes = STROKES[7]
     assert len(own.networks) == 2 and own.said == ""
-    for path in runs.glob("*/run.safetensors"):
-        path.unlink()
-    assert "run" in DrawADigit(tickets).said
+    tickets.runs[1].folders[0].drop_weights()
+    assert "were not kept (keep='masks')" in DrawADigit(tickets).said
 
 
 def test_networks_of_other_images_are_refused():

@@ -1,5 +1,6 @@
 """What a ticket looks like."""
 
+import numpy as np
 import pytest
 
 import labkit as lk
@@ -55,17 +56,16 @@ def test_the_code_that_is_shown_can_be_compiled(panel):
 
 
 def test_kernels_of_a_convolution_are_tiles_and_a_run_that_is_gone_is_said_in_words(runs):
-    spec = small_spec(levels=1, duration="1it", model="conv_2", model_options={"width": 0.1})
+    spec = small_spec(levels=2, duration="1it", model="conv_2", model_options={"width": 0.1})
     tickets = lk.find_tickets(spec, [0])
     own = Mask(tickets)
-    assert own.layer.value.startswith("conv") or "conv" in own.layer.options[0] or own.figure.data[0].z.ndim == 2
-    assert own.said == "" and "units have no weight" in own.title
-    folder = next(f for m, f in zip(tickets.runs[0].members, tickets.runs[0].folders, strict=True) if m.level == 0)
-    for path in folder.path.iterdir():
-        path.unlink()
+    kernels, kept = own.figure.data[0].z, own.table()["kept"][0]
+    assert kernels.shape == (7, 11) and np.nansum(kernels) == kept  # six tiles of 3x3, three in a row
+    assert own.said == "" and "of 6 units have no weight" in own.title
+    tickets.runs[1].folders[0].path.joinpath("run.safetensors").unlink()
     before = own.title
-    own.level.value = 0
-    assert own.said and own.title == before
+    own.level.value = 1
+    assert "run.safetensors" in own.said and own.title == before
 
 
 def test_controls_alone_are_no_tickets():

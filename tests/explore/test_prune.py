@@ -58,11 +58,8 @@ def test_its_ticket_is_trained_beside_and_shown(tickets):
     assert panel.table()["retrained"].tolist() == [panel.retrained[at]]
 
 
-def test_training_is_stopped_and_goes_on_when_it_is_asked_for_again(tickets, monkeypatch):
-    monkeypatch.setattr("labkit.explore.prune.LENGTHS", (100, 50_000))
-    long = lk.find_tickets(small_spec(levels=0, duration="100it"), [0])
-    panel = PruneNow(long)
-    panel._pruner().experiment.clock = panel._pruner().experiment.clock.__class__(24.0, 50_000)
+def test_training_is_stopped_while_the_widget_stays_usable(tickets):
+    panel = PruneNow(tickets)
     panel.length.options, panel.length.value = (50_000,), 50_000
     panel.show.click()
     panel.again.click()
@@ -97,11 +94,12 @@ def test_the_set_that_ships_is_tried_on_embedded_images_where_mnist_is_not_here(
     assert panel.said == "" and "% right, your guess" in panel.title
 
 
-def test_a_run_that_is_gone_is_said_in_words(runs):
-    gone = lk.find_tickets(small_spec(levels=0, duration="20it"), [0])
-    for path in runs.glob("*/run.safetensors"):
-        path.unlink()
-    assert "run" in PruneNow(gone).said
+def test_a_run_that_is_gone_while_it_is_shown_is_said_in_words():
+    gone = lk.find_tickets(small_spec(levels=0, duration="20it"), [0, 1])
+    panel = PruneNow(gone)
+    gone.runs[0].folders[1].path.joinpath("run.safetensors").unlink()
+    panel.seed.value = 1
+    assert "run.safetensors" in panel.said and "Guess" in panel.title
 
 
 def test_the_code_that_is_shown_can_be_compiled(tickets):

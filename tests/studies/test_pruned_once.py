@@ -26,7 +26,9 @@ def test_unpruned_it_knows_what_it_knew_at_the_end_of_its_training(study):
 def test_its_ticket_at_a_rate_for_all_layers_is_the_one_of_a_search(study):
     tickets, once = study
     ours, theirs = once.masks("magnitude", "layer", 0.8), tickets.ticket(0, 1).mask
-    assert torch.equal(ours["fc1.weight"], theirs["fc1.weight"]) and torch.equal(ours["fc2.weight"], theirs["fc2.weight"])
+    assert torch.equal(ours["fc1.weight"], theirs["fc1.weight"]) and torch.equal(
+        ours["fc2.weight"], theirs["fc2.weight"]
+    )
     ticket = once.ticket(ours)
     assert torch.equal(ticket.weights["fc1.weight"], tickets.ticket(0, 1).weights["fc1.weight"])
 
@@ -35,4 +37,6 @@ def test_less_is_left_in_all_where_layers_compete(study):
     _, once = study
     counts = masks.counts(once.masks("magnitude", "global", 0.1))
     assert sum(counts.values()) == 26_620 and counts != masks.counts(once.masks("magnitude", "layer", 0.1))
-    assert 0 <= once.accuracy(once.masks("random", "global", 0.01)) < once.accuracy(once.masks("magnitude", "layer", 0.9))
+    assert (
+        0 <= once.accuracy(once.masks("random", "global", 0.01)) < once.accuracy(once.masks("magnitude", "layer", 0.9))
+    )
