@@ -106,15 +106,19 @@ def test_what_is_trained_is_the_run_of_train_sparse_bit_for_bit(kernel_threads, 
     assert all(torch.equal(mine[name].nan_to_num(), theirs[name].nan_to_num()) for name in mine)
 
 
-def test_what_the_main_thread_draws_is_its_own():
+def test_what_the_main_thread_draws_while_it_trains_is_its_own(endless):
     torch.manual_seed(0)
     expected = torch.rand(4)
-    panel = TryIt(SHORT)
+    endless.start.click()
+    until(lambda: points(endless) >= 2)
     torch.manual_seed(0)
-    panel.start.click()
-    drawn = [torch.rand(2)]
-    assert panel.worker.wait(60) and panel.worker.error is None
-    assert torch.equal(torch.cat([*drawn, torch.rand(2)]), expected)
+    drawn = [torch.rand(1) for _ in range(2)]
+    shown = points(endless)
+    until(lambda: points(endless) > shown)
+    drawn.append(torch.rand(1))
+    endless.stop.click()
+    assert endless.worker.wait(30)
+    assert torch.equal(torch.cat([*drawn, torch.rand(1)]), expected)
 
 
 def test_an_error_in_the_thread_is_said_in_words(tmp_path, monkeypatch, capsys):
