@@ -10,7 +10,6 @@ from labkit.explore.panel import WRAP, Panel, written
 from labkit.explore.worker import Worker
 from labkit.figures.style import COLOURS, finish
 from labkit.runs.experiment import Experiment
-from labkit.runs.files import busy
 from labkit.runs.run import Run
 from labkit.runs.store import Store
 from labkit.runs.watching import Progressed, Row, watched
@@ -34,7 +33,8 @@ class TryIt(Panel):
 
     What is trained is the run of `lk.train_sparse` with the same spec: in the same folder, with the same numbers. One
     that is stopped goes on from where it was, also after a restart of the kernel; one that another widget or process
-    trains is followed by what that saves.
+    trains is followed by what that saves. In the moments in which a network is built, PyTorch's own generator is put
+    back afterwards, and a cell that draws from it just then may see the same numbers twice.
 
     Args:
         train: how; by default 1,200 iterations, evaluated every 20.
@@ -73,7 +73,8 @@ class TryIt(Panel):
     def spec(self) -> SparseSpec:
         """What the controls ask for."""
         topology = TopologySpec(self.method.value, self.density.value, "erk", self.rate.value, self.every.value)
-        return SparseSpec(train=self.train, topology=topology)
+        # whose weights are drawn from a generator of their own: what a cell draws meanwhile cannot get among them
+        return SparseSpec(train=self.train, topology=topology, init="glorot_normal")
 
     @property
     def run(self) -> Run:
@@ -130,7 +131,7 @@ class TryIt(Panel):
     def _start(self) -> None:
         spec, run = self.spec, self.run
         if not self.worker.busy:
-            self._rows, self._waiting = self._stored(run), busy(Store().folder(run).path)
+            self._rows, self._waiting = self._stored(run), False
         self.worker.start(lambda: self._train(spec, run))
 
     def _train(self, spec: SparseSpec, run: Run) -> None:

@@ -72,7 +72,7 @@ def show_update(figure: go.Figure, changes: pd.DataFrame, update: int, step: int
 def _pixels(figure: go.Figure, signed: bool) -> None:
     figure.add_trace(
         go.Heatmap(z=[[0]], meta="signed" if signed else "", colorscale=CHANGE if signed else "Cividis",
-                   colorbar={"x": 0.44, "y": 0.82, "len": 0.4, "thickness": 10},
+                   colorbar={"x": 0.41, "y": 0.82, "len": 0.4, "thickness": 10},
                    hovertemplate="row %{y}, column %{x}: %{z}<extra></extra>"), 1, 1,
     )  # fmt: skip
     figure.update_xaxes(title="pixel column", showgrid=False, constrain="domain", row=1, col=1)

@@ -58,7 +58,7 @@ class Moves:
 
     packed: list[Update] = field(default_factory=list)
     full: bool = False
-    most: int = MOST_BYTES
+    most: int = field(default_factory=lambda: MOST_BYTES)
 
     def __len__(self) -> int:
         return len(self.packed)
