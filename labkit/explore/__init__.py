@@ -3,5 +3,6 @@
 from labkit.explore.compare import Compare
 from labkit.explore.flops import Flops
 from labkit.explore.levels import Levels
+from labkit.explore.transfer import Transfer
 
-__all__ = ["Compare", "Flops", "Levels"]
+__all__ = ["Compare", "Flops", "Levels", "Transfer"]
