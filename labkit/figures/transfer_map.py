@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from labkit.figures.style import finish
-from labkit.figures.titles import measured, span
+from labkit.figures.titles import counted, measured, span
 from labkit.studies.transfer_cells import cell_said
 
 # orange below zero, blue above: told apart by colour-blind readers, and light enough for black text
@@ -20,7 +20,8 @@ def transfer_map(cells: pd.DataFrame, level: int, *, title: str = "") -> go.Figu
         title: the finding.
     """
     here = cells[cells["level"] == level]
-    sources, targets = list(dict.fromkeys(cells["source"])), list(dict.fromkeys(cells["target"]))
+    tasks = list(dict.fromkeys([*cells["source"], *cells["target"]]))  # in one order on both axes
+    sources, targets = ([task for task in tasks if task in set(cells[end])] for end in ("source", "target"))
     means = {(row["source"], row["target"]): row["mean"] for row in here.to_dict("records")}
     largest = max([abs(value) for value in measured(cells["mean"])], default=0.0) or 1.0
     figure = go.Figure()
@@ -33,8 +34,12 @@ def transfer_map(cells: pd.DataFrame, level: int, *, title: str = "") -> go.Figu
     said = [cell_said(row["mean"], row["n"], row["asked"], row["said"]) for row in here.to_dict("records")]
     figure.add_scatter(x=here["target"], y=here["source"], text=said, mode="text", hoverinfo="skip", showlegend=False,
                        textfont={"color": "#222"})  # fmt: skip
-    figure.update_xaxes(title="trained on", type="category", categoryorder="array", categoryarray=targets)
-    figure.update_yaxes(title="found on", type="category", categoryorder="array", categoryarray=sources[::-1])
+    figure.update_xaxes(
+        title="trained on", type="category", showgrid=False, categoryorder="array", categoryarray=targets
+    )
+    figure.update_yaxes(
+        title="found on", type="category", showgrid=False, categoryorder="array", categoryarray=sources[::-1]
+    )
     seeds = sorted(set(here["n"][here["n"] > 0]))
     caption = f"means of {' or '.join(map(str, seeds)) or 'no'} seeds, accuracy at the end of training; empty: no route"
     return finish(figure, title, caption)
@@ -47,9 +52,5 @@ def transfer_said(cells: pd.DataFrame, level: int, against: str) -> str:
     at = f"at {here['percent_remaining'].iloc[0]:.3g} % of the weights"
     if known.empty:
         return f"Carried minus {against} {at}: no route has both networks"
-    routes = (
-        f"{len(known)} of {len(here)} routes"
-        if len(known) < len(here)
-        else f"{len(here)} route" + "s" * (len(here) > 1)
-    )
+    routes = counted(len(known), len(here), "route")
     return f"Carried minus {against} {at}: {span(known['mean'], digits=2)}, mean over seeds, {routes}"
