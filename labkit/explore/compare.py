@@ -114,7 +114,9 @@ class Compare(Panel):
         if len(self.runs.value) > MOST_DRAWN:
             raise ValueError(f"{len(self.runs.value)} runs are picked: at most {MOST_DRAWN} are drawn")
         found = len(self.matches())
-        listed = f"{found:,} runs match" + (f", {MOST_LISTED} are listed" if found > MOST_LISTED else "")
+        listed = ("1 run matches" if found == 1 else f"{found:,} runs match") + (
+            f", {MOST_LISTED} are listed" if found > MOST_LISTED else ""
+        )
         table = self.table()
         if not table.empty:
             self.put(overlay(table, lines="group"))
