@@ -36,7 +36,7 @@ class Compare(Panel):
         self.root = runs_folder() if root is None else Path(root)
         self._read: dict[str, pd.DataFrame] = {}  # evaluations by run
         self._listing = False
-        self.search = widgets.Text(description="search", placeholder="words, such as: ticket rigl seed 3",
+        self.search = widgets.Text(description="search", placeholder="such as: ticket of round 3, seed 1",
                                    continuous_update=False)  # fmt: skip
         self.model = widgets.Dropdown(description="network", options=[ALL])
         self.data = widgets.Dropdown(description="data", options=[ALL])
@@ -78,15 +78,15 @@ class Compare(Panel):
         self._list()
 
     def matches(self) -> pd.DataFrame:
-        """Rows of the catalogue that the filters and all words of the search leave."""
+        """Rows of the catalogue that the filters and all parts of the search, between commas, leave."""
         rows = self._catalogue
         low, high = self.density.value
         keep = rows["density"].between(low, high)
         for choice, column in ((self.model, "model"), (self.data, "data")):
             keep &= (rows[column] == choice.value) | (choice.value == ALL)
         text = rows["label"].str.lower() + " " + rows["run"]
-        for word in self.search.value.lower().split():
-            keep &= text.str.contains(word, regex=False)
+        for part in self.search.value.lower().split(","):
+            keep &= text.str.contains(part.strip(), regex=False)
         return rows[keep]
 
     def _list(self) -> None:
@@ -114,7 +114,9 @@ class Compare(Panel):
         if len(self.runs.value) > MOST_DRAWN:
             raise ValueError(f"{len(self.runs.value)} runs are picked: at most {MOST_DRAWN} are drawn")
         found = len(self.matches())
-        listed = f"{found:,} runs match" + (f", {MOST_LISTED} are listed" if found > MOST_LISTED else "")
+        listed = ("1 run matches" if found == 1 else f"{found:,} runs match") + (
+            f", {MOST_LISTED} are listed" if found > MOST_LISTED else ""
+        )
         table = self.table()
         if not table.empty:
             self.put(overlay(table, lines="group"))

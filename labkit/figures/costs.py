@@ -38,7 +38,7 @@ def layer_costs(table: pd.DataFrame, *, name: str, note: str = "") -> go.Figure:
                    hoverinfo="skip", row=1, col=3)  # fmt: skip
     figure.update_yaxes(title=f"{unit}B", row=1, col=3, range=[0, 1.12 * max(totals) / size])
     figure.update_layout(barmode="group", bargap=0.25).update_xaxes(tickfont={"size": 10}, row=1)
-    caption = "grey: dense, blue: sparse; a multiply-accumulate is two FLOPs; weights of 4 bytes; no biases, no norms"
+    caption = "grey: dense, blue: sparse; a MAC is two FLOPs; weights of 4 bytes alone"
     return finish(figure, costs_said(table, name), f"{caption}{'; ' if note else ''}{note}")
 
 

@@ -29,7 +29,7 @@ def catalogue(root: Path | None = None) -> pd.DataFrame:
         (equal for runs that differ in seed and copy alone, see `families`); recipe (name -> value, flattened); label
         (most of it, for people). What `scan` says of damaged files, this says.
     """
-    found = [{name: value for name, value in row.items() if not _missing(value)}
+    found = [{str(name): value for name, value in row.items() if not _missing(value)}
              for row in scan(root).to_dict("records")]  # fmt: skip
     names = {row["recipe.data"]: row["data"] for row in found if "data" in row}
     kin = families({row["run"]: row for row in found})
@@ -49,7 +49,7 @@ def _entry(row: Mapping[str, Any], names: Mapping[str, str], family: str) -> dic
     return found | {"label": f"{said}, seed {found['seed']} ({found['run'][:6]})"}
 
 
-def _thing(row: Mapping[str, Any]) -> str:
+def _thing(row: Mapping[Any, Any]) -> str:
     return f"{row['kind']}, {100 * row['density']:.3g} %"
 
 

@@ -11,16 +11,13 @@ it may be whole.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import PurePath
 from typing import Any
 
 from torch import Tensor
 
-from labkit.data import is_own
 from labkit.ground import tensor_files
 from labkit.runs.files import CHECKPOINT, FINISHED, Read, RunFiles, read_header
-from labkit.runs.origin import data_told
+from labkit.runs.origin import data_called
 from labkit.sparsity.masks import Masks
 from labkit.sparsity.packing import pack_masks, pack_network, unpack_masks, unpack_network
 from labkit.training.history import Record
@@ -147,14 +144,9 @@ class RunFolder(RunFiles):
         begun = _prefixed(pack_masks(start), "start/") if self.run.experiment.moving else {}
         content = tensor_files.digest(end)
         said = self.described() | {"identity": self.run.identity, "content": content, "points": record.points}
-        said |= {"data": self._data(), "weights": True, **about}
+        said |= {"data": data_called(self.run.experiment.spec.data), "weights": True, **about}
         tensor_files.write(self.path / FINISHED, end | begun | record.tensors(), said)
         self.drop_checkpoint()
-
-    def _data(self) -> str:
-        """What the data is called, for people who look through runs; no part of what the run is."""
-        spec = self.run.experiment.spec.data
-        return data_told(asdict(spec) | ({"name": PurePath(spec.name).name} if is_own(spec.name) else {}))
 
     def add_evaluations(self, found: Record) -> None:
         """Add evaluations of a replay to the finished run."""

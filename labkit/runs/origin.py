@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+
+from labkit.data import is_own
+from labkit.specs.networks import DataSpec
 
 if TYPE_CHECKING:
     from labkit.runs.run import Run
@@ -54,3 +59,12 @@ def data_told(data: Mapping[str, Any]) -> str:
     found += [f"half {half}"] if half is not None else []
     found += [f"{scarce} images a class"] if scarce is not None else []
     return ", ".join(found)
+
+
+def data_called(spec: DataSpec) -> str:
+    """What some data is called, for people who look through runs; of a path its last part alone.
+
+    >>> data_called(DataSpec("cifar10", half="a")), data_called(DataSpec("./mine/leaves.npz"))
+    ('cifar10, half a', 'leaves.npz')
+    """
+    return data_told(asdict(spec) | ({"name": PurePath(spec.name).name} if is_own(spec.name) else {}))
