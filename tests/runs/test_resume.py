@@ -35,8 +35,19 @@ spec = lk.TicketSpec(
     **(own if sys.argv[1] in ("Noisy", "Plain") else dict(train=lk.TrainSpec(duration="600it", evaluate_every="50it"))),
     prune=lk.PruneSpec(output_rate=0.1, levels=2), rewind="20it",
 )
+def carry():
+    from dataclasses import replace
+    from labkit.studies.transfer_study import Route, study_transfer
+    here = replace(spec, prune=lk.PruneSpec(output_rate=0.0, levels=2), train=replace(spec.train, batch_size=25))
+    there = {"digits": here, "photos": replace(here, data=lk.DataSpec("photos"))}
+    study_transfer(there, [Route("digits", "photos"), Route("photos", "digits", {"carried": [0, 2]})], [0, 1])
 print("started", flush=True)
-lk.train_sparse(sparse, [0, 1, 2]) if sys.argv[1] == "sparse" else lk.find_tickets(spec, [0, 1, 2])
+if sys.argv[1] == "sparse":
+    lk.train_sparse(sparse, [0, 1, 2])
+elif sys.argv[1] == "transfer":
+    carry()
+else:
+    lk.find_tickets(spec, [0, 1, 2])
 """
 
 
@@ -64,7 +75,7 @@ def content(root):
     }
 
 
-@pytest.fixture(scope="module", params=["lenet", "Noisy", "Plain", "sparse"])
+@pytest.fixture(scope="module", params=["lenet", "Noisy", "Plain", "sparse", "transfer"])
 def uninterrupted(tmp_path_factory, request):
     root = tmp_path_factory.mktemp("whole")
     process = start(root, request.param)
@@ -76,9 +87,9 @@ def uninterrupted(tmp_path_factory, request):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_killed_and_resumed_is_bitwise_equal(uninterrupted, tmp_path, seed):
     """The noisy network has batch norm, dropout, augmentation, momentum and a schedule, and runs captured and plain
-    steps; the sparse one has moving masks."""
+    steps; the sparse one has moving masks; a transfer carries what was there before it was killed."""
     whole, seconds, network = uninterrupted
-    moment, all_done = random.Random(seed).uniform(0.15, 0.7) * seconds, 3 if network == "sparse" else 9
+    moment, all_done = random.Random(seed).uniform(0.15, 0.7) * seconds, len(finished_runs(whole))
     for attempt in range(8):
         root = tmp_path / str(attempt)
         process = start(root, network)
