@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from labkit.data.files import Arrays, check
 from labkit.ground.randomness import generator
@@ -32,6 +33,28 @@ def digits() -> Arrays:
         "test_labels": labels[test],
     }
     return check(Arrays(tensors, tuple("0123456789")), Path("digits"))
+
+
+def digits_as_mnist() -> Arrays:
+    """The same digits in the form of MNIST's (LeCun et al. 1998, section III.A): networks of MNIST can read them.
+
+    Enlarged to 20x20 pixels (bicubic), and placed so that the centre of mass of the ink is the centre of 28x28.
+    """
+    found = digits()
+    for name in ("train_images", "test_images"):
+        grey = functional.interpolate(found.tensors[name].float(), size=(20, 20), mode="bicubic").clamp(0, 255)
+        found.tensors[name] = torch.stack([_centred(image) for image in grey.round().to(torch.uint8)])
+    return check(found, Path("digits_as_mnist"))
+
+
+def _centred(image: Tensor) -> Tensor:
+    """An image (1, 20, 20) in one of 28x28, its centre of mass in the middle as far as there is room."""
+    page, ink = torch.zeros(1, 28, 28, dtype=torch.uint8), image[0].double()
+    places = torch.arange(20, dtype=torch.float64)
+    centre = [float((ink.sum(axis) * places).sum() / ink.sum()) for axis in (1, 0)]
+    top, left = (min(8, max(0, round(13.5 - at))) for at in centre)
+    page[:, top : top + 20, left : left + 20] = image
+    return page
 
 
 def photos() -> Arrays:
@@ -66,4 +89,6 @@ def _squares(image: Tensor, side: int) -> Tensor:
     return whole.reshape(-1, rows, side, columns, side).permute(1, 3, 0, 2, 4).reshape(rows * columns, -1, side, side)
 
 
-EMBEDDED: dict[str, Callable[[], Arrays]] = {"digits": digits, "photos": photos}
+EMBEDDED: dict[str, Callable[[], Arrays]] = {
+    "digits": digits, "digits_as_mnist": digits_as_mnist, "photos": photos,
+}  # fmt: skip

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from labkit import data, models
 from labkit.explore.collection import Collection, Key, Network
+from labkit.explore.written import written
 from labkit.ground import tensor_files
 from labkit.ground.names import choose
 from labkit.runs.experiment import Experiment
@@ -27,7 +28,7 @@ FOLDER = Path(__file__).with_name("bundled")
 NETWORKS, CURVES, README = "networks.safetensors", "evaluations.csv", "README.md"
 KIND = "labkit bundle 1"
 POINTS = 24  # evaluations of a network that are kept, about
-STAND_IN = "digits"  # embedded: what networks are tried on where their data is not here
+STAND_IN = "digits_as_mnist"  # embedded: what networks are tried on where their data is not here
 
 
 def make_bundle(tickets: Runs, reinit: Runs, folder: Path, *, levels: Iterable[int], seed: int = 0) -> Path:
@@ -154,7 +155,7 @@ def _commits(*runs: Runs) -> list[str]:
 
 def _code(spec: TicketSpec, about: Mapping[str, Any]) -> str:
     return "\n".join([
-        "import labkit as lk", "from labkit.studies import metrics", "", f"spec = lk.{spec!r}",
+        "import labkit as lk", "from labkit.studies import metrics", "", f"spec = {written(spec)}",
         f"tickets = lk.find_tickets(spec, seeds={about['seeds']})",
         f'reinit = lk.branch(tickets, "random_reinit", levels={about["reinit_levels"]})',
         "evaluations = metrics.curves(tickets, reinit)",

@@ -1,6 +1,5 @@
 """What a widget shows: networks with their evaluations, weights and masks, of a study or of the set that ships."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from labkit.explore.written import written
 from labkit.runs.experiment import Experiment
 from labkit.runs.folder import RunFolder
 from labkit.runs.networks import start_of
@@ -119,9 +119,8 @@ def collection(*runs: Runs, title: str = "", code: str = "") -> Collection:
 def _code(runs: tuple[Runs, ...]) -> str:
     first = runs[0]
     seeds = sorted({seed for networks in first.runs.values() for seed in networks.seeds})
-    spec = re.sub(r"\b(?=[A-Z][a-z]+Spec\()", "lk.", repr(first.experiment.spec))
-    lines = ["import labkit as lk", "from labkit.studies import metrics", "", f"spec = {spec}",
-             f"tickets = lk.find_tickets(spec, seeds={seeds})"]  # fmt: skip
+    lines = ["import labkit as lk", "from labkit.studies import metrics", "",
+             f"spec = {written(first.experiment.spec)}", f"tickets = lk.find_tickets(spec, seeds={seeds})"]  # fmt: skip
     names = ["tickets"]
     for one in runs[1:]:
         lines.append(f'{one.branch} = lk.branch(tickets, "{one.branch}", levels={one.levels})')

@@ -2,7 +2,6 @@
 
 import html
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import wrap
@@ -16,7 +15,6 @@ from labkit.explore.names import Names
 from labkit.figures.style import TEMPLATE, TITLE_LENGTH
 from labkit.notebook.results import draw_svg
 from labkit.runs.store import runs_folder
-from labkit.specs.base import Spec
 
 CONFIG = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "svg"}}
 LOW, TITLE = 30, 35  # pixels: the least above a figure, and what its title would take
@@ -184,8 +182,3 @@ class Panel(widgets.VBox):
         show.observe(toggled, "value")
         save.on_click(saved)
         return widgets.VBox([widgets.HBox([show, save], layout=WRAP), text])
-
-
-def written(spec: Spec) -> str:
-    """Python that makes a spec, after `import labkit as lk`."""
-    return re.sub(r"\b(\w+Spec\()", r"lk.\1", repr(spec))

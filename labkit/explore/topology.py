@@ -5,7 +5,8 @@ from typing import Any
 import ipywidgets as widgets
 import pandas as pd
 
-from labkit.explore.panel import Panel, written
+from labkit.explore.panel import Panel
+from labkit.explore.written import written
 from labkit.figures.replays import replayed, show_update
 from labkit.specs.networks import TrainSpec
 from labkit.specs.sparse import SparseSpec, TopologySpec

@@ -6,8 +6,9 @@ import ipywidgets as widgets
 import pandas as pd
 import plotly.graph_objects as go
 
-from labkit.explore.panel import WRAP, Panel, written
+from labkit.explore.panel import WRAP, Panel
 from labkit.explore.worker import Worker
+from labkit.explore.written import written
 from labkit.figures.style import COLOURS, finish
 from labkit.runs.experiment import Experiment
 from labkit.runs.run import Run

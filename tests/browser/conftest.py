@@ -63,7 +63,7 @@ def _wait_for(address, process, log):
 @pytest.fixture(scope="session")
 def browser():
     """A headless Chromium or Chrome of this machine."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser, and is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("no Chromium or Chrome on this machine")
@@ -73,6 +73,11 @@ def browser():
         found.close()
 
 
+def _ours(said):
+    """Whether it is an error, and not that of a file of another host, such as the fonts of formulas: none is needed."""
+    return said.type == "error" and "127.0.0.1" in said.location.get("url", "127.0.0.1")
+
+
 @pytest.fixture(scope="module")
 def page(browser):
     """A page that collects what its console complains of, in `page.complaints`."""
@@ -80,7 +85,7 @@ def page(browser):
     found = context.new_page()
     found.set_default_timeout(PATIENCE)
     found.complaints = []
-    found.on("console", lambda said: said.type == "error" and found.complaints.append(said.text))
+    found.on("console", lambda said: _ours(said) and found.complaints.append(f"{said.text} {said.location}"))
     found.on("pageerror", lambda error: found.complaints.append(str(error)))
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     yield found

@@ -451,3 +451,21 @@ def test_which_of_train_and_test_has_a_class_alone_is_said(tmp_path):
     (tmp_path / "own" / "train").rename(tmp_path / "own" / "training")
     with pytest.raises(ValueError, match="test is a class and holds a folder, .*only train/ and test/ are known"):
         data.load(str(tmp_path / "own"))
+
+
+def test_digits_as_mnist_has_them_lie_where_its_networks_look():
+    plain, found = data.arrays("digits").tensors, data.arrays("digits_as_mnist").tensors
+    assert found["test_images"].shape == (360, 1, 28, 28) and found["test_images"].dtype == torch.uint8
+    assert torch.equal(found["train_labels"], plain["train_labels"])
+    ink = found["train_images"].double()
+    for axis in (2, 3):
+        across = ink.sum((1, 5 - axis))
+        centre = (across * torch.arange(28)).sum(1) / across.sum(1)
+        assert centre.sub(13.5).abs().max() < 1.2 and centre.sub(13.5).abs().median() <= 0.5
+    from labkit.explore.bundled import bundled
+    from labkit.explore.collection import Key
+
+    network = bundled().model()
+    network.load_state_dict(bundled().end(Key("ticket", 0, 0))[0])
+    right = network(bundled().normalise(found["test_images"])).argmax(1) == found["test_labels"]
+    assert right.double().mean() > 0.8

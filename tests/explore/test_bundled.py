@@ -92,4 +92,4 @@ def test_the_code_of_the_set_can_be_run():
 
 def test_where_mnist_is_not_the_embedded_digits_stand_in(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
-    assert bundled().experiment().data.name == "digits"
+    assert bundled().experiment().data.name == "digits_as_mnist"
