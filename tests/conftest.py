@@ -11,7 +11,8 @@ from labkit import data, models
 from tests.trainings import stacked_states
 
 os.environ["LABKIT_PROGRESS"] = "off"
-torch.set_num_threads(int(os.environ.get("KERNEL_THREADS", min(2, os.cpu_count() or 1))))
+beside = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))  # processes that test at the same time
+torch.set_num_threads(int(os.environ.get("KERNEL_THREADS", max(1, min(2, (os.cpu_count() or 1) // beside)))))
 
 
 @pytest.fixture(params=[1, 2, 8])

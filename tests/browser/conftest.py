@@ -15,7 +15,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240_000  # milliseconds that a slow machine may take
 SCREENSHOTS = ROOT / "build" / "screenshots"
-NOTEBOOK_SETTINGS = "@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight are there for the test
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
 
 
 def serve(module, folder, *arguments):
@@ -23,13 +26,13 @@ def serve(module, folder, *arguments):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    config = folder / "config"
-    settings = folder / "settings" / NOTEBOOK_SETTINGS
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"windowingMode": "none"}))  # cells out of sight are there for the test
+    for name, values in SETTINGS.items():
+        settings = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(json.dumps(values))
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LABKIT_RUNS": str(folder / "runs"),
-        "OMP_NUM_THREADS": "1", "JUPYTER_CONFIG_DIR": str(config), "JUPYTER_DATA_DIR": str(folder / "data"),
+        "OMP_NUM_THREADS": "1", "JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_DATA_DIR": str(folder / "data"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
     }  # fmt: skip
     log = (folder / "server.log").open("w")
