@@ -4,7 +4,6 @@ import html
 import os
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 import ipywidgets as widgets
@@ -12,12 +11,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from labkit.explore.names import Names
-from labkit.figures.style import TEMPLATE, TITLE_LENGTH
+from labkit.figures.style import CAPTION, TEMPLATE, TOP, finish
 from labkit.notebook.results import draw_svg
 from labkit.runs.store import runs_folder
 
 CONFIG = {"displaylogo": False, "responsive": True, "toImageButtonOptions": {"format": "svg"}}
-LOW, TITLE = 30, 35  # pixels: the least above a figure, and what its title would take
 EXPECTED = (ValueError, RuntimeError, OSError)  # what the kit raises to be read by people
 WRAP = widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="4px 12px", max_width="100%")
 
@@ -37,6 +35,7 @@ class Panel(widgets.VBox):
     Attributes:
         figure: what is drawn; None before something is.
         controls: as handed over.
+        caption: what lines, bands and colours are.
         title: the finding, as text.
         said: what went wrong, or what was done, as text.
     """
@@ -45,13 +44,16 @@ class Panel(widgets.VBox):
 
     def __init__(self, *controls: widgets.Widget, also: tuple[widgets.Widget, ...] = (), height: int = 440):
         self.figure: go.FigureWidget | None = None
+        self.caption = ""
         self.controls, self._height = controls, height
-        self._title, self._said = widgets.HTML(), widgets.HTML()
+        self._title, self._said, self._caption = widgets.HTML(), widgets.HTML(), widgets.HTML()
         for control in controls:
+            if hasattr(getattr(control, "style", None), "description_width"):
+                control.style.description_width = "initial"  # whole names
             control.observe(self._changed, "value")
         self._place = widgets.VBox(layout=widgets.Layout(width="100%"))  # of the figure
         super().__init__([self._title, widgets.Box(controls, layout=WRAP), *also, self._said, self._place,
-                          self._footer(), Names()], layout=widgets.Layout(width="100%"))  # fmt: skip
+                          self._caption, self._footer(), Names()], layout=widgets.Layout(width="100%"))  # fmt: skip
         self.add_class("labkit-panel")
 
     def draw(self) -> str:
@@ -120,11 +122,15 @@ class Panel(widgets.VBox):
             mine.update_layout(layout, overwrite=True)
 
     def _layout(self, figure: go.Figure) -> dict[str, Any]:
-        """Of a figure, for a panel: as wide as there is room, its title above it."""
+        """Of a figure, for a panel: as wide as there is room, title and caption outside, where lines can break."""
         layout = figure.layout.to_plotly_json()
-        margin = layout.get("margin", {}) | {"t": max(LOW, layout.get("margin", {}).get("t", 0) - TITLE)}
+        notes = layout.get("annotations", ())
+        self.caption = " ".join(note["text"] for note in notes if note.get("name") == CAPTION).replace("<br>", " ")
+        self._caption.value = f'<p style="color:#555;font-size:12px;margin:0">{self.caption}</p>'
+        others = [note for note in notes if note.get("name") != CAPTION]
+        margin = layout.get("margin", {}) | {"t": 40 if others else 20}
         return layout | {"title": None, "width": None, "height": self._height, "autosize": True, "margin": margin,
-                         "template": TEMPLATE}  # fmt: skip
+                         "annotations": others, "template": TEMPLATE}  # fmt: skip
 
     def save(self, folder: Path | None = None) -> list[Path]:
         """Write the numbers that are shown as CSV, and the picture as SVG where a browser can draw it.
@@ -146,12 +152,7 @@ class Panel(widgets.VBox):
         """What is shown as SVG, its title above it; None if nothing is, or where no browser can draw it."""
         if self.figure is None:
             return None
-        lines = wrap(self.title, TITLE_LENGTH)
-        above = TITLE + 21 * len(lines)
-        figure = go.Figure(self.figure)
-        height, margin = self._height + above, figure.layout.margin.t + above
-        title = {"text": "<br>".join(lines), "y": 1 - 16 / height}
-        return draw_svg(figure.update_layout(width=1000, height=height, margin={"t": margin}, title=title))
+        return draw_svg(finish(go.Figure(self.figure), self.title, self.caption, self._height + TOP - 40))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self.title or self.said}"

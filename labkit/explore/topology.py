@@ -43,7 +43,7 @@ class Topology(Panel):
         self.seed = widgets.Dropdown(description="seed", options=seeds)
         self.moment = widgets.IntSlider(description="update", min=0, max=0, layout=widgets.Layout(width="50%"))
         self.shown = widgets.Dropdown(description="pixels", options=[ACTIVE, CHANGED])
-        super().__init__(self.seed, self.moment, self.shown, height=680)
+        super().__init__(self.seed, self.moment, self.shown, height=740)
         self.refresh()
 
     def draw(self) -> str:

@@ -41,8 +41,8 @@ def replayed(
                        name="this update", row=2, col=2)  # fmt: skip
     figure.update_xaxes(title_standoff=6)
     caption = "alive at the end: these live at least so long; dropped and grown again at once counts as two lives"
-    finish(figure, title, caption, height=680)
-    return figure.update_layout(barmode="group", legend={"y": -0.13}, margin={"b": 120})
+    finish(figure, title, caption, height=740)
+    return figure.update_layout(barmode="group", legend={"y": -0.11}, margin={"b": 180})
 
 
 def show_update(figure: go.Figure, changes: pd.DataFrame, update: int, step: int, pixels: Tensor | None = None) -> None:

@@ -18,7 +18,7 @@ MAX_POINTS = 60
 TITLE_LENGTH, CAPTION_LENGTH = 115, 150  # characters that a line of 1000 pixels holds
 TOP = 95  # pixels above the panels, for a title and a caption of one line each
 
-TEMPLATE = "labkit"
+TEMPLATE, CAPTION = "labkit", "caption"  # names: of the template, of the annotation that is a figure's caption
 pio.templates[TEMPLATE] = go.layout.Template(
     layout={
         "font": {"family": "DejaVu Sans, Verdana, Arial, sans-serif", "size": 13, "color": "#222"},
@@ -120,7 +120,7 @@ def finish(figure: go.Figure, title: str, caption: str, height: int = 520) -> go
         margin={"t": TOP + more},
         legend={"orientation": "h", "y": -0.26, "yanchor": "top", "x": 0},
     )  # fmt: skip
-    figure.add_annotation(text="<br>".join(captions), align="left", showarrow=False, xref="paper", yref="paper",
-                          x=0, y=1, yshift=26, xanchor="left", yanchor="bottom",
+    figure.add_annotation(name=CAPTION, text="<br>".join(captions), align="left", showarrow=False, xref="paper",
+                          yref="paper", x=0, y=1, yshift=26, xanchor="left", yanchor="bottom",
                           font={"size": 11, "color": "#555"})  # fmt: skip
     return figure
