@@ -51,3 +51,13 @@ def test_a_control(tmp_path, monkeypatch):
     assert all(theirs.mask[name].equal(mine.mask[name]) for name in mine.mask)
     sizes = theirs.weights["fc1.weight"][theirs.mask["fc1.weight"]].abs()
     assert sizes.min() == pytest.approx(sizes.max())
+
+
+def test_a_widget():
+    namespace = {}
+    exec(code("A widget"), namespace)
+    widget = namespace["LastIterations"]()
+    assert widget.said == "" and len(widget.figure.data) >= 9
+    widget.begin.value = 8000
+    assert widget.title == "Tickets of seed 0, from iteration 8,000 on"
+    assert min(min(trace.x) for trace in widget.figure.data if trace.x is not None) >= 8000
