@@ -77,7 +77,7 @@ class Bank:
                 `density=(0, 0.1)`.
 
         Raises:
-            ValueError: for a column that there is not; those of `cards`.
+            ValueError: for a column that there is not, or a tuple that is no bounds of it. Those of `cards`.
         """
         rows = [{name: getattr(card, name) for name in COLUMNS} for card in self.cards().values()]
         table = pd.DataFrame(rows, columns=COLUMNS)
@@ -87,7 +87,7 @@ class Bank:
         for column, wanted in filters.items():
             values = table[choose("column", column, table.columns)]
             if isinstance(wanted, tuple):
-                table = table[values.between(*wanted)]
+                table = table[_within(column, values, wanted)]
             else:
                 table = table[values.isin(wanted if isinstance(wanted, list) else [wanted])]
         return table.reset_index(drop=True)
@@ -142,8 +142,20 @@ class Bank:
         fields |= said | {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
         card = Card(**fields)
         card.check(ticket)
-        self.place.write({f"{name}.safetensors": content, f"{name}.json": card.to_text().encode()})
+        said_of_it = card.to_text().encode()
+        Card.of_text(name, said_of_it)  # what is published can be read again
+        self.place.write({f"{name}.safetensors": content, f"{name}.json": said_of_it})
         return card
 
     def __repr__(self) -> str:
         return f"Bank({shown(str(self.place))})"
+
+
+def _within(column: str, values: pd.Series, bounds: tuple[Any, ...]) -> pd.Series:
+    """Which values lie between two bounds, both included; what a card lacks does not."""
+    try:
+        lowest, highest = bounds
+        return values.dropna().between(lowest, highest).reindex(values.index, fill_value=False)
+    except (TypeError, ValueError) as error:
+        said = "a tuple is (lowest, highest), of what the column holds; of several values write a list"
+        raise ValueError(f"{column} is {shown(bounds)}: {said}") from error

@@ -16,6 +16,7 @@ from labkit.specs.base import Spec, checked, from_dict
 KIND = "labkit ticket card 1"
 MOST_CARD = 2**16  # bytes
 MOST_NAME = 100  # letters
+INDEX_NAME = "bank"  # no ticket's: a bank's index is bank.json
 _NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MOST_NAME - 1}}}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAY_LACK = ("seed", "level", "control", "control_accuracy", "spec", "source")
@@ -25,8 +26,10 @@ def ticket_name(what: str, value: object) -> str:
     """Return a name that files and addresses can have.
 
     Raises:
-        ValueError: for anything else; paths above all.
+        ValueError: for anything else; paths above all, and the name of a bank's index.
     """
+    if value == INDEX_NAME:
+        raise ValueError(f"{what} is {INDEX_NAME!r}: that is the name of a bank's index, give the ticket another")
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
     raise ValueError(f"{what} is {shown(value)}: it must be small letters, digits, - and _, such as 'lenet-mnist-7'")

@@ -14,9 +14,9 @@ from labkit.ground.download import fetch
 from labkit.ground.names import shown
 from labkit.ground.tensor_files import write_bytes
 from labkit.ground.tensor_headers import parsed
-from labkit.runs.cards import ticket_name
+from labkit.runs.cards import INDEX_NAME, ticket_name
 
-INDEX, KIND = "bank.json", "labkit bank 1"
+INDEX, KIND = f"{INDEX_NAME}.json", "labkit bank 1"
 MOST_INDEX = 2**20  # bytes
 SHIPPED = Path(__file__).resolve().parents[1] / "bank"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from labkit.ground.lists import listed
+from labkit.ground.lists import listed, mapped
 from labkit.ground.names import choose, shown
 from labkit.runs.networks import Labelled
 from labkit.runs.scheduler import checked_seeds
@@ -128,7 +128,8 @@ def study_transfer(
             `branch` do. Before any training.
     """
     seeds = checked_seeds(seeds)
-    tickets = {task: planned_tickets(spec, seeds, root) for task, spec in specs.items()}
+    searches = mapped("specs", specs, of=lambda _, spec: spec, like="{'mnist': TicketSpec(...)}")
+    tickets = {task: planned_tickets(spec, seeds, root) for task, spec in searches.items()}
     ways: dict[str, Route] = {}
     for route in listed("routes", routes, of=_route, like='[Route("mnist", "fashion_mnist")]'):
         for task in (route.source, route.target):
@@ -151,6 +152,8 @@ def study_transfer(
 def _route(what: str, value: object) -> Route:
     if not isinstance(value, Route):
         raise ValueError(f"{what} is {shown(value)}: it must be a Route, of the names of two tasks")
+    if not isinstance(value.label, str):
+        raise ValueError(f"label of {what} is {shown(value.label)}: it must be a text")
     return value
 
 

@@ -222,6 +222,33 @@ def test_names_are_no_paths(folder):
             lk.Bank(folder).publish(made(), name, **SAID)
 
 
+def test_the_name_of_the_index_is_no_tickets(tmp_path):
+    bank = lk.Bank(tmp_path / "own")
+    with pytest.raises(ValueError, match="name of a bank's index"):
+        bank.publish(made(), "bank", **SAID)
+    assert not (tmp_path / "own").exists()
+
+
+def test_a_card_that_could_not_be_read_again_is_not_published(tmp_path):
+    bank = lk.Bank(tmp_path / "own")
+    with pytest.raises(ValueError, match="has more than 65,536 bytes"):
+        bank.publish(made(), "one", **SAID | {"what": "x" * 70_000})
+    assert not (tmp_path / "own").exists()
+
+
+@pytest.mark.parametrize("filters", [{"density": (0.1,)}, {"density": (0, 0.1, 1)}, {"model": ("a", 3)}])
+def test_a_filter_that_is_no_two_bounds_is_refused(folder, filters):
+    with pytest.raises(ValueError, match="a tuple is \\(lowest, highest\\)"):
+        lk.Bank(folder).table(**filters)
+
+
+def test_a_filter_leaves_out_what_a_card_lacks(tmp_path):
+    bank = lk.Bank(tmp_path)
+    bank.publish(made(), "with", **SAID)
+    bank.publish(made(), "without", **SAID | {"control": None, "control_accuracy": None})
+    assert list(bank.table(control=("a", "z"))["name"]) == ["with"]
+
+
 def test_nothing_is_published_by_halves(folder, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ValueError, match="licence is ''"):

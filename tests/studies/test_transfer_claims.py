@@ -164,6 +164,11 @@ def test_a_route_is_two_tasks_that_are_there_and_comes_once():
         )
     with pytest.raises(ValueError, match="must be a mapping with 'carried'"):
         study_transfer({"slow": task(), "fast": task()}, [Route("slow", "fast", {"random_ticket": None})], [0])
+    with pytest.raises(ValueError, match=r"label of routes\[0\] is 7: it must be a text"):
+        study_transfer({"slow": task(), "fast": task()}, [Route("slow", "fast", label=7)], [0])  # type: ignore[arg-type]
+    for specs in ([task()], {1: task()}):
+        with pytest.raises(ValueError, match="specs is .*: write a mapping with names as keys"):
+            study_transfer(specs, ROUTE, [0])  # type: ignore[arg-type]
 
 
 def costs(reuses, matches):
