@@ -137,6 +137,8 @@ def study_transfer(
         if route.name in ways:
             raise ValueError(f"routes has {route.name} twice")
         ways[route.name] = route
+    if not ways:
+        raise ValueError("routes is empty: give at least one, such as [Route('mnist', 'fashion_mnist')]")
     planned: dict[tuple[str, str], Planned] = {("", task): one for task, one in tickets.items()}
     for name, route in ways.items():
         for one in _arms(route, tickets[route.source], tickets[route.target]):

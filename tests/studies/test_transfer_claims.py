@@ -156,6 +156,8 @@ def test_a_route_is_two_tasks_that_are_there_and_comes_once():
         study_transfer({"slow": task(), "fast": task()}, [Route("slow", "fats")], [0])
     with pytest.raises(ValueError, match=r"routes\[0\] is 'slow': it must be a Route"):
         study_transfer({"slow": task()}, ["slow"], [0])
+    with pytest.raises(ValueError, match="routes is empty: give at least one"):
+        study_transfer({"slow": task(), "fast": task()}, [], [0])
     with pytest.raises(ValueError, match="slow → fast twice"):
         study_transfer({"slow": task(), "fast": task()}, ROUTE * 2, [0])
     with pytest.raises(ValueError, match="unknown arm of slow → fast 'random'"):
