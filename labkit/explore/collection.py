@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from labkit.explore.written import written
+from labkit.ground.names import shown
 from labkit.runs.experiment import Experiment
 from labkit.runs.folder import RunFolder
 from labkit.runs.networks import start_of
@@ -91,7 +92,7 @@ def collection(*runs: Runs, title: str = "", code: str = "") -> Collection:
         return bundled()
     for one in runs:
         if not isinstance(one, Runs):
-            raise ValueError(f"{one!r} cannot be explored: give what find_tickets, branch or transfer gave")
+            raise ValueError(f"{shown(one)} cannot be explored: give what find_tickets, branch or transfer gave")
     found = {Key(member.branch, level, member.run.seed, member.copy): (member.run, networks.store)
              for one in runs for level, networks in one.runs.items() for member in networks.members}  # fmt: skip
 

@@ -55,13 +55,14 @@ class Compare(Panel):
     def reload(self) -> None:
         """Read which runs there are, and draw again."""
         self._read.clear()
+        self._catalogue, self._warned = pd.DataFrame(columns=COLUMNS), ""
         self.guard(self._scan)
+        wrong = self.said
         self.refresh()
-        if self._warned and not self.said:
-            self.say(self._warned)
+        if wrong or (self._warned and not self.said):
+            self.say(wrong or self._warned, alert=bool(wrong))
 
     def _scan(self) -> None:
-        self._catalogue, self._warned = pd.DataFrame(columns=COLUMNS), ""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = catalogue(self.root)

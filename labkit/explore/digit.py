@@ -32,33 +32,36 @@ class DrawADigit(Panel):
 
     Attributes:
         canvas: that is drawn on; its `strokes` can be set.
-
-    Raises:
-        ValueError: for networks of other images, or none whose weights were kept.
     """
 
     name = "digit"
 
     def __init__(self, *runs: Runs):
-        self.collection: Collection = collection(*runs)
+        try:
+            self._begin(collection(*runs))
+        except EXPECTED as error:  # runs that are gone, damaged, or of another kind
+            self.lose(error)
+            return
+        self.canvas = Canvas()
+        clear = widgets.Button(description="Clear", tooltip="an empty page")
+        clear.on_click(lambda button: self.canvas.set_trait("strokes", []))
+        super().__init__(self.whose, clear, also=(self.canvas,), height=400)
+        self.canvas.observe(self._changed, "strokes")
+        self.refresh()
+
+    def _begin(self, shown: Collection) -> None:
+        """Read the networks."""
+        self.collection = shown
         shape = getattr(self.collection.model(), "input_shape", None)
         if shape != SHAPE:
             taken = "x".join(map(str, shape)) if shape else "other"
             raise ValueError(f"a digit is an image of 1x28x28: these networks take {taken} images")
         self.members = _some([key for key in self.collection.networks if key.branch == TICKET])
         self.networks: dict[str, nn.Module] = {}
-        self.lost = "there are no tickets whose weights were kept: give what find_tickets gave"
-        self.canvas = Canvas()
-        self.whose = widgets.Dropdown(description="pixels of", options=[])
-        clear = widgets.Button(description="Clear", tooltip="an empty page")
-        clear.on_click(lambda button: self.canvas.set_trait("strokes", []))
-        super().__init__(self.whose, clear, also=(self.canvas,), height=400)
-        try:
-            self._load()
-        except EXPECTED as error:  # said wherever something is to be drawn
-            self.lost = str(error)
-        self.canvas.observe(self._changed, "strokes")
-        self.refresh()
+        if not self.members:
+            raise ValueError("there are no tickets whose weights were kept: give what find_tickets gave")
+        self._load()
+        self.whose = widgets.Dropdown(description="pixels of", options=list(self.networks))
 
     def draw(self) -> str:
         """Show what the networks answer to what is drawn."""
@@ -102,14 +105,10 @@ class DrawADigit(Panel):
             left = 100 * count(masks) / sum(mask.numel() for mask in masks.values())
             found["dense" if not key.level else f"ticket, {left:.3g} %"] = network
         self.networks = found
-        self.whose.options = list(self.networks)
-        self.whose.value = next(iter(self.networks), None)
 
     @torch.no_grad()
     def _answers(self, image: Tensor) -> tuple[dict[str, list[float]], dict[str, int]]:
         """Of each network its probabilities, and the class that it reads."""
-        if not self.networks:
-            raise ValueError(self.lost)
         inputs = self.collection.normalise(image[None])
         found: dict[str, Any] = {name: net(inputs).softmax(1)[0] for name, net in self.networks.items()}
         return {n: p.tolist() for n, p in found.items()}, {n: int(p.argmax()) for n, p in found.items()}

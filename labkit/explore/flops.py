@@ -26,16 +26,17 @@ class Flops(Panel):
 
     Args:
         model: a name of `labkit.models.MODELS` to begin with.
-
-    Raises:
-        ValueError: for an unknown model.
     """
 
     name = "flops"
 
     def __init__(self, model: str = "lenet_300_100"):
-        self.model = widgets.Dropdown(description="network", options=list(MODELS),
-                                      value=choose("model", model, MODELS))  # fmt: skip
+        try:
+            choose("model", model, MODELS)
+        except ValueError as error:
+            self.lose(error)
+            return
+        self.model = widgets.Dropdown(description="network", options=list(MODELS), value=model)
         self.method = widgets.Dropdown(
             description="method", value="rigl", options=[(row.title, name) for name, row in METHODS.items()]
         )

@@ -36,8 +36,7 @@ class Levels(Panel):
         try:
             self._read(collection(*runs), published)
         except EXPECTED as error:  # runs that are gone, damaged, or none
-            super().__init__(height=0)
-            self.say(str(error), alert=True)
+            self.lose(error)
             return
         shown, said = self.shown, {"accuracy_at_end": "at the end", "accuracy_at_early_stop": "at early stop"}
         self.level = widgets.SelectionSlider(

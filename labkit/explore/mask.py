@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import torch
 
 from labkit.explore.collection import Collection, Key, Network, collection, count
-from labkit.explore.panel import Panel
+from labkit.explore.panel import EXPECTED, Panel
 from labkit.figures import layers as drawing
 from labkit.sparsity.allocation import ALLOCATIONS, allocate
 from labkit.sparsity.units import dead_units, weights_per_input
@@ -34,7 +34,17 @@ class Mask(Panel):
     name = "mask"
 
     def __init__(self, *runs: Runs):
-        self.collection: Collection = collection(*runs)
+        try:
+            self._begin(collection(*runs))
+        except EXPECTED as error:  # runs that are gone, damaged, or of another kind
+            self.lose(error)
+            return
+        super().__init__(self.level, self.seed, self.view, self.layer)
+        self.refresh()
+
+    def _begin(self, shown: Collection) -> None:
+        """Make the controls."""
+        self.collection = shown
         self.networks = [key for key in self.collection.networks if key.branch == TICKET]
         if not self.networks:
             raise ValueError("there are no tickets whose weights were kept: give what find_tickets gave")
@@ -50,8 +60,6 @@ class Mask(Panel):
         self.seed = widgets.Dropdown(description="seed", options=sorted({key.seed for key in self.networks}))
         self.view = widgets.Dropdown(description="show", options=VIEWS)
         self.layer = widgets.Dropdown(description="layer", options=layers)
-        super().__init__(self.level, self.seed, self.view, self.layer)
-        self.refresh()
 
     def draw(self) -> str:
         """Show the view that is chosen."""

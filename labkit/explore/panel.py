@@ -3,6 +3,7 @@
 import html
 import os
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,16 @@ class Panel(widgets.VBox):
         super().__init__([self._title, widgets.Box(controls, layout=WRAP), *also, self._said, self._place,
                           self._caption, self._footer(), Names()], layout=widgets.Layout(width="100%"))  # fmt: skip
         self.add_class("labkit-panel")
+
+    def lose(self, error: Exception, *, alert: bool = True) -> None:
+        """Called by a constructor that cannot read what it is given: be a widget that says why, and shows nothing."""
+
+        def nothing() -> Any:
+            raise ValueError(str(error))
+
+        Panel.__init__(self, height=0)
+        vars(self).update(draw=nothing, table=nothing, code=nothing)
+        self.say(str(error), alert=alert)
 
     def draw(self) -> str:
         """Show what the controls ask for, and return the title: what is found there."""
@@ -140,8 +151,8 @@ class Panel(widgets.VBox):
         """
         folder = runs_folder() / "explore" if folder is None else Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        number = 1 + len(list(folder.glob(f"{self.name}-*.csv")))
-        paths = [folder / f"{self.name}-{number}.csv"]
+        taken = {path.stem for path in folder.glob(f"{self.name}-*")}
+        paths = [next(folder / f"{name}.csv" for n in count(1) if (name := f"{self.name}-{n}") not in taken)]
         self.table().to_csv(paths[0], index=False)
         if (picture := self.picture()) is not None:
             paths.append(paths[0].with_suffix(".svg"))

@@ -7,7 +7,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from labkit.explore.collection import Collection, Key, collection
-from labkit.explore.panel import WRAP, Panel
+from labkit.explore.panel import EXPECTED, WRAP, Panel
 from labkit.explore.worker import Worker
 from labkit.figures.pruned import pruned_accuracies
 from labkit.runs.ticket_files import Ticket
@@ -51,11 +51,22 @@ class PruneNow(Panel):
     name = "prune"
 
     def __init__(self, *runs: Runs):
-        self.collection: Collection = collection(*runs)
+        self._bundled = not runs
+        try:
+            below = self._begin(collection(*runs))
+        except EXPECTED as error:  # runs that are gone, damaged, or of another kind
+            self.lose(error)
+            return
+        super().__init__(self.seed, self.score, self.scope, self.density, also=(below,))
+        self.refresh()
+
+    def _begin(self, shown: Collection) -> widgets.Widget:
+        """Make the controls; those that redraw nothing by themselves are given back."""
+        self.collection = shown
         dense = [key for key in self.collection.networks if key.branch == TICKET and not key.level]
         if not dense:
             raise ValueError("there is no dense network whose weights were kept: give what find_tickets gave")
-        self._bundled, self._once = not runs, dict[int, PrunedOnce]()
+        self._once = dict[int, PrunedOnce]()
         self.measured, self.guesses, self.retrained = (dict[Setting, float]() for _ in range(3))
         self._told, self._working = "", None
         self.worker = Worker(self.refresh)
@@ -76,9 +87,7 @@ class PruneNow(Panel):
         self.show.on_click(lambda button: self.guard(self.answer))
         self.again.on_click(lambda button: self.guard(self.retrain))
         self.halt.on_click(lambda button: self.worker.stop())
-        below = widgets.Box([self.guess, self.show, self.length, self.again, self.halt, self.progress], layout=WRAP)
-        super().__init__(self.seed, self.score, self.scope, self.density, also=(below,))
-        self.refresh()
+        return widgets.Box([self.guess, self.show, self.length, self.again, self.halt, self.progress], layout=WRAP)
 
     def refresh(self) -> None:
         """Draw again; two threads take turns."""

@@ -8,6 +8,7 @@ import pandas as pd
 from labkit.explore.panel import Panel
 from labkit.explore.written import written
 from labkit.figures.replays import replayed, show_update
+from labkit.ground.names import shown as named
 from labkit.specs.networks import TrainSpec
 from labkit.specs.sparse import SparseSpec, TopologySpec
 from labkit.studies.replays import Replay, replay
@@ -80,7 +81,7 @@ class Topology(Panel):
         if self.run is None:
             self.run = train_sparse(SMALL, [0])
         if not isinstance(self.run, SparseRun):
-            raise ValueError(f"{self.run!r} cannot be replayed: give what lk.train_sparse gave")
+            raise ValueError(f"{named(self.run)} cannot be replayed: give what lk.train_sparse gave")
         seed = self.seed.value
         if seed not in self._replays:
             parts = [table[table["seed"] == seed] for table in (self.run.densities(), self.run.inference_flops())]

@@ -52,6 +52,7 @@ class TryIt(Panel):
         self.train, self.worker = train, Worker(self.refresh)
         self._runs: dict[SparseSpec, Run] = {}
         self._rows: list[Row] = []
+        self._trained: SparseSpec | None = None  # by the worker, whatever controls say meanwhile
         self._waiting, self._shown = False, 0.0
         self.method = widgets.Dropdown(description="method", options=[(METHODS[m].title, m) for m in METHOD_NAMES])
         self.density = widgets.SelectionSlider(
@@ -80,14 +81,12 @@ class TryIt(Panel):
     @property
     def run(self) -> Run:
         """The run of `spec`."""
-        spec = self.spec
-        if spec not in self._runs:
-            self._runs[spec] = sparse_run(Experiment(spec), SEED)
-        return self._runs[spec]
+        return self._run_of(self.spec)
 
     def draw(self) -> str:
         """See `Panel`."""
-        rows, total = self._table(), self.run.experiment.iterations
+        spec = self._trained if self.worker.busy and self._trained is not None else self.spec
+        rows, total = self._table(), self._run_of(spec).experiment.iterations
         figure = go.Figure()
         for (column, name), colour in zip(LINES.items(), COLOURS, strict=False):
             values = [None if pd.isna(value) else 100 * value for value in rows[column]]
@@ -100,7 +99,7 @@ class TryIt(Panel):
                                 (self.density, self.method.value != "dense")):  # fmt: skip
             control.layout.visibility = "visible" if counts else "hidden"
         self.put(finish(figure, "", "one network; training accuracy: mean over the batches since the last point"))
-        return self._found(rows, total)
+        return self._found(spec.topology, rows, total)
 
     def table(self) -> pd.DataFrame:
         """See `Panel`: a row an evaluation."""
@@ -129,10 +128,15 @@ class TryIt(Panel):
         self.worker.stop()
         super().close()
 
+    def _run_of(self, spec: SparseSpec) -> Run:
+        if spec not in self._runs:
+            self._runs[spec] = sparse_run(Experiment(spec), SEED)
+        return self._runs[spec]
+
     def _start(self) -> None:
         spec, run = self.spec, self.run
         if not self.worker.busy:
-            self._rows, self._waiting = self._stored(run), False
+            self._rows, self._waiting, self._trained = self._stored(run), False, spec
         self.worker.start(lambda: self._train(spec, run))
 
     def _train(self, spec: SparseSpec, run: Run) -> None:
@@ -177,9 +181,9 @@ class TryIt(Panel):
         rows = self._rows if self.worker.busy else self._stored(self.run)
         return pd.DataFrame(rows, columns=["iteration", "train_loss", "validation_loss", "test_loss", *LINES])
 
-    def _found(self, rows: pd.DataFrame, total: int) -> str:
-        method, density = METHODS[self.method.value].title, f" at {100 * self.density.value:g} %"
-        name = method + density * (self.method.value != "dense")
+    def _found(self, topology: TopologySpec, rows: pd.DataFrame, total: int) -> str:
+        density = f" at {100 * topology.density:g} %"
+        name = topology.row.title + density * (topology.method != "dense")
         tested = rows[rows["test_accuracy"].notna()]
         if tested.empty:
             return f"{name}: not trained yet" if not self.worker.busy else f"{name}: about to train"

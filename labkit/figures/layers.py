@@ -114,4 +114,4 @@ def _map(
     figure.update_yaxes(title=axes[1], showgrid=False, autorange="reversed", constrain="domain", visible=bool(axes[1]))
     if square:
         figure.update_yaxes(scaleanchor="x", scaleratio=1)
-    return finish(figure, title, caption).update_layout(margin={"t": 60, "b": 60})
+    return finish(figure, title, caption).update_layout(margin={"b": 60})

@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,15 @@ def catalogue(root: Path | None = None) -> pd.DataFrame:
     """
     found = [{str(name): value for name, value in row.items() if not _missing(value)}
              for row in scan(root).to_dict("records")]  # fmt: skip
-    names = {row["recipe.data"]: row["data"] for row in found if "data" in row}
+    names = {row["recipe.data"]: str(row["data"]) for row in found if "data" in row}
     kin = families({row["run"]: row for row in found})
-    return pd.DataFrame([_entry(row, names, kin[row["run"]]) for row in found], columns=COLUMNS)
+    entries = []
+    for row in found:
+        try:
+            entries.append(_entry(row, names, kin[row["run"]]))
+        except (KeyError, TypeError, ValueError):  # the name of a run vouches for what it is, not for its result
+            warnings.warn(f"run {row['run']} is left out: its result is not as a run is written", stacklevel=2)
+    return pd.DataFrame(entries, columns=COLUMNS)
 
 
 def _entry(row: Mapping[str, Any], names: Mapping[str, str], family: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 
 import labkit as lk
 from labkit.explore import Compare
+from labkit.ground import tensor_files
 from labkit.runs.catalogue import COLUMNS
 from labkit.runs.files import FINISHED
 from tests.conftest import small_spec
@@ -45,6 +46,25 @@ def test_search_and_filters_narrow_the_list(root):
     assert len(shown.runs.options) == 0
     shown.density.value, shown.model.value = (0.0, 1.0), "lenet_300_100"
     assert len(shown.runs.options) == 7
+
+
+def test_a_result_that_is_not_as_it_is_written_is_said_and_hides_no_other_run(root):
+    for place, wrong in enumerate(({"result": {"density": "x"}}, {"data": [1]})):
+        path = sorted(root.glob(f"*/{FINISHED}"))[place]
+        tensors, about = tensor_files.read(path)
+        tensor_files.write(path, tensors, about | wrong)
+    shown = Compare(root)
+    assert "is left out: its result" in shown.said and len(shown.runs.options) == 6 and "6 runs match" in shown.title
+
+
+def test_why_runs_could_not_be_read_stays_on_the_page(root, monkeypatch):
+    def broken(root):
+        raise OSError("the disk is away")
+
+    shown = Compare(root)
+    monkeypatch.setattr("labkit.explore.compare.catalogue", broken)
+    shown.reload()
+    assert shown.said == "the disk is away"
 
 
 def test_groups_are_drawn_and_their_difference_is_paired_by_seed(root):

@@ -72,7 +72,6 @@ def test_networks_of_a_study_are_asked_and_weights_that_were_not_kept_are_said_i
     assert "were not kept (keep='masks')" in DrawADigit(tickets).said
 
 
-def test_networks_of_other_images_are_refused():
+def test_networks_of_other_images_are_said_in_words():
     tickets = lk.find_tickets(small_spec(levels=0, duration="1it", model="conv_2", model_options={"width": 0.1}), [0])
-    with pytest.raises(ValueError, match="these networks take"):
-        DrawADigit(tickets)
+    assert "these networks take" in DrawADigit(tickets).said

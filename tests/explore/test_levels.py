@@ -95,7 +95,7 @@ def test_what_cannot_be_shown_is_said_in_words(found):
     assert "cannot be explored" in Levels(3).said
     wrong = Levels(found[0], published="lenet")
     assert "unknown architecture 'lenet'" in wrong.said
-    with pytest.raises(ValueError, match="nothing to show"):
+    with pytest.raises(ValueError, match="unknown architecture"):
         wrong.table()
 
 

@@ -1,11 +1,16 @@
 """What all widgets of the explorer share."""
 
+import re
+
 import ipywidgets as widgets
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+import labkit as lk
+from labkit.explore import DrawADigit, Levels, Mask, PruneNow
 from labkit.explore.panel import Panel
+from tests.conftest import small_spec
 
 
 class Square(Panel):
@@ -62,6 +67,35 @@ def test_what_is_shown_is_saved_and_what_was_saved_before_stays(runs, monkeypatc
     assert [path.relative_to(runs).as_posix() for path in [*paths, *square.save()]] == [
         "explore/square-1.csv", "explore/square-1.svg", "explore/square-2.csv", "explore/square-2.svg"]  # fmt: skip
     assert pd.read_csv(paths[0]).to_dict("records") == [{"side": 2, "area": 4}]
+
+
+def test_what_was_saved_last_stays_when_an_earlier_file_is_deleted(runs, monkeypatch):
+    monkeypatch.setattr("labkit.explore.panel.draw_svg", lambda figure: None)
+    square = Square()
+    first, second = (square.save()[0] for _ in range(2))
+    first.unlink()
+    square.side.value = 3
+    square.save()
+    assert pd.read_csv(second)["side"].tolist() == [2] and pd.read_csv(first)["side"].tolist() == [3]
+
+
+def test_a_widget_made_on_what_cannot_be_read_says_so_and_its_buttons_too(runs):
+    tickets = lk.find_tickets(small_spec(levels=1, duration="1it"), [0])
+    for networks in tickets.runs.values():
+        networks.folders[0].path.joinpath("run.safetensors").unlink()
+    for kind in (Levels, Mask, PruneNow, DrawADigit):
+        for given, part in ((tickets, str(runs)), ("mine", "'mine' cannot be explored")):
+            panel = kind(given)
+            said = panel.said
+            assert part in said and panel.title == "" and panel.figure is None
+            panel.say("")
+            footer(panel, "Show the code").value = True
+            assert panel.said == said, kind
+            panel.say("")
+            footer(panel, "Save").click()
+            assert panel.said == said, kind
+            with pytest.raises(ValueError, match=re.escape(said)):
+                panel.table()
 
 
 def test_without_a_browser_the_numbers_are_saved_alone(runs, monkeypatch):

@@ -55,6 +55,15 @@ def test_the_curve_grows_beside_a_busy_cell_and_stop_saves_at_any_moment(endless
     assert again.worker.wait(30)
 
 
+def test_a_control_that_moves_while_it_trains_does_not_rename_what_is_trained(endless):
+    endless.start.click()
+    until(lambda: points(endless) >= 2)
+    endless.method.value, endless.density.value = "dense", 0.5
+    assert endless.title.startswith("RigL at 10 %: test accuracy")
+    endless.stop.click()
+    assert endless.worker.wait(30) and endless.title == "Dense: not trained yet"
+
+
 def test_what_is_paused_rests_and_goes_on(endless):
     endless.start.click()
     until(lambda: points(endless) >= 2)
