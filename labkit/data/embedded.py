@@ -41,10 +41,11 @@ def digits_as_mnist() -> Arrays:
     Enlarged to 20x20 pixels (bicubic), and placed so that the centre of mass of the ink is the centre of 28x28.
     """
     found = digits()
+    tensors = dict(found.tensors)
     for name in ("train_images", "test_images"):
-        grey = functional.interpolate(found.tensors[name].float(), size=(20, 20), mode="bicubic").clamp(0, 255)
-        found.tensors[name] = torch.stack([_centred(image) for image in grey.round().to(torch.uint8)])
-    return check(found, Path("digits_as_mnist"))
+        grey = functional.interpolate(tensors[name].float(), size=(20, 20), mode="bicubic").clamp(0, 255)
+        tensors[name] = torch.stack([_centred(image) for image in grey.round().to(torch.uint8)])
+    return check(Arrays(tensors, found.classes), Path("digits_as_mnist"))
 
 
 def _centred(image: Tensor) -> Tensor:

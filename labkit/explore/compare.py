@@ -56,6 +56,7 @@ class Compare(Panel):
         """Read which runs there are, and draw again."""
         self._read.clear()
         self._catalogue, self._warned = pd.DataFrame(columns=COLUMNS), ""
+        self.say("")
         self.guard(self._scan)
         wrong = self.said
         self.refresh()

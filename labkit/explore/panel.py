@@ -64,7 +64,8 @@ class Panel(widgets.VBox):
             raise ValueError(str(error))
 
         Panel.__init__(self, height=0)
-        vars(self).update(draw=nothing, table=nothing, code=nothing)
+        for name in ("draw", "table", "code"):
+            setattr(self, name, nothing)
         self.say(str(error), alert=alert)
 
     def draw(self) -> str:
