@@ -44,13 +44,9 @@ def test_controls_that_have_no_say_are_disabled(shown):
     assert shown.density.disabled and shown.allocation.disabled
     choose(shown, method="gradual")
     assert not shown.density.disabled and shown.allocation.disabled
-    assert "as if each layer lost the same share" in caption(shown)
+    assert "as if each layer lost the same share" in shown.caption
     choose(shown, method="snfs")
-    assert not shown.allocation.disabled and "they move" in caption(shown)
-
-
-def caption(shown):
-    return shown.figure.layout.annotations[-1].text.replace("<br>", " ")
+    assert not shown.allocation.disabled and "they move" in shown.caption
 
 
 def test_an_unknown_network_is_said_in_words():

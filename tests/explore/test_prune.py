@@ -89,7 +89,7 @@ def test_what_fails_beside_is_said_in_words(tickets, monkeypatch):
 def test_the_set_that_ships_is_tried_on_embedded_images_where_mnist_is_not_here(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
     panel = PruneNow()
-    assert "test images of digits_as_mnist, which stand in" in panel.figure.layout.annotations[0].text
+    assert "test images of digits_as_mnist, which stand in" in panel.caption
     panel.show.click()
     assert panel.said == "" and "% right, your guess" in panel.title
 

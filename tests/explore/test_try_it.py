@@ -40,7 +40,7 @@ def test_the_curve_grows_beside_a_busy_cell_and_stop_saves_at_any_moment(endless
     endless.start.click()
     until(lambda: points(endless) >= 3)
     assert "test accuracy" in endless.title and "of 100,000 iterations" in endless.title
-    assert endless.said == "training; other cells can be run meanwhile"
+    until(lambda: endless.said == "training; other cells can be run meanwhile")
     assert endless.density.disabled and endless.start.disabled
     endless.stop.click()
     assert endless.worker.wait(30) and endless.worker.state == "idle" and endless.worker.error is None
