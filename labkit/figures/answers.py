@@ -31,7 +31,7 @@ def answers(
         figure.add_trace(go.Bar(x=list(classes), y=[round(100 * value, 2) for value in values], name=name,
                                 marker_color=COLOURS[place % len(COLOURS)], hovertemplate="%{x}: %{y:.1f} %"),
                          1, 2)  # fmt: skip
-    most = max(1e-9, float(spoken.abs().max()))
+    most = float(spoken.abs().max()) or 1.0
     figure.add_trace(go.Heatmap(z=spoken.numpy(), colorscale="RdBu", reversescale=True, zmin=-most, zmax=most,
                                 colorbar={"title": "logit", "len": 0.8, "thickness": 12},
                                 hovertemplate="%{z:.3f}<extra>row %{y}, column %{x}</extra>"), 1, 3)  # fmt: skip

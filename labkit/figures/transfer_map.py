@@ -22,11 +22,11 @@ def transfer_map(cells: pd.DataFrame, level: int, *, title: str = "") -> go.Figu
     here = cells[cells["level"] == level]
     tasks = list(dict.fromkeys([*cells["source"], *cells["target"]]))  # in one order on both axes
     sources, targets = ([task for task in tasks if task in set(cells[end])] for end in ("source", "target"))
-    means = {(row["source"], row["target"]): row["mean"] for row in here.to_dict("records")}
+    means = {(row["source"], row["target"]): row["mean"] for row in here.to_dict("records") if measured([row["mean"]])}
     largest = max([abs(value) for value in measured(cells["mean"])], default=0.0) or 1.0
     figure = go.Figure()
     figure.add_heatmap(
-        x=targets, y=sources, z=[[means.get((one, other), float("nan")) for other in targets] for one in sources],
+        x=targets, y=sources, z=[[means.get((one, other)) for other in targets] for one in sources],
         zmin=-largest, zmax=largest, colorscale=SCALE, xgap=3, ygap=3, hoverongaps=False,
         colorbar={"title": {"text": "pp", "side": "top"}, "thickness": 14},
         hovertemplate="%{y} → %{x}: %{z:+.2f} pp<extra></extra>",
