@@ -29,7 +29,7 @@ lint: $(READY)  ## style, format and types
 	$(BIN)/mypy labkit
 
 test: lint  ## everything that must pass: lint, tests, and all notebooks against their committed verdicts
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 	runs=$$(mktemp -d) && LABKIT_RUNS=$$runs LABKIT_PROGRESS=log OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	  -p tests.nbval_kernel -n 2 --dist loadscope --nbval-lax --nbval-cell-timeout=600 notebooks; \
 	  status=$$?; rm -rf $$runs; exit $$status

@@ -9,6 +9,8 @@ import pandas as pd
 from labkit.explore.panel import Panel
 from labkit.figures.learning import overlay
 from labkit.figures.titles import counted, span
+from labkit.ground.lists import optional
+from labkit.ground.names import path
 from labkit.runs.catalogue import COLUMNS, catalogue, group_names
 from labkit.runs.files import FINISHED
 from labkit.runs.reading import finished
@@ -33,7 +35,7 @@ class Compare(Panel):
     name = "compare"
 
     def __init__(self, root: Path | None = None):
-        self.root = runs_folder() if root is None else Path(root)
+        self.root = optional("root", root, of=path) or runs_folder()
         self._read: dict[str, pd.DataFrame] = {}  # evaluations by run
         self._listing = False
         self.search = widgets.Text(description="search", placeholder="such as: ticket of round 3, seed 1",

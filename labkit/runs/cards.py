@@ -136,7 +136,14 @@ class Card(Spec):
             raise ValueError(f"the card of {self.name} says density {self.density:.6f}; it is {ticket.density:.6f}")
         if (its := origin.told(ticket.about)) != self.source:
             raise ValueError(f"the card of {self.name} says source {shown(self.source)}, the ticket {shown(its)}")
+        if self.spec and _as_text(self.spec) != _as_text(ticket.about.get("spec")):
+            raise ValueError(f"the card of {self.name} says another spec than the ticket, which has "
+                             f"{shown(ticket.about.get('spec'))}")  # fmt: skip
         for key in ("model", "data", "seed", "level"):
             mine, its = getattr(self, key), ticket.about.get(key)
             if mine is not None and its != mine:
                 raise ValueError(f"the card of {self.name} says {key} {mine}, the ticket {shown(its)}")
+
+
+def _as_text(spec: object) -> str:
+    return json.dumps(spec, sort_keys=True, default=str)

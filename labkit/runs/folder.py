@@ -50,11 +50,14 @@ class RunFolder(RunFiles):
         """Tensors of the finished run whose names begin so.
 
         Raises:
+            FileNotFoundError: if it was deleted meanwhile.
             ValueError: if it is damaged; it is set aside then, and computed again when it is asked for again.
         """
         try:
             tensors, about = tensor_files.read(self.path / FINISHED, *parts)
             self.check(FINISHED, about)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}: the run is gone; the call that made it computes it again") from None
         except ValueError as error:
             self.set_aside(FINISHED, error)
             raise ValueError(f"{error}; it is set aside: run again, and it will be computed again") from error

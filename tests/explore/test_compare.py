@@ -109,6 +109,11 @@ def test_damaged_and_foreign_files_are_named_and_the_others_shown(root):
     assert names[0] in shown.said and "0123456789abcdef" in shown.said and "not of the run of its folder" in shown.said
 
 
+def test_a_folder_that_is_no_path_is_refused():
+    with pytest.raises(ValueError, match="root is 5"):
+        Compare(5)
+
+
 def test_a_run_that_is_deleted_while_it_is_shown_is_said_and_the_others_stay(root):
     shown = Compare(root)
     shown.runs.value = pick(shown, "dense")

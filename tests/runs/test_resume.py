@@ -84,7 +84,7 @@ def uninterrupted(tmp_path_factory, request):
     return root, time.monotonic() - began, request.param
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_killed_and_resumed_is_bitwise_equal(uninterrupted, tmp_path, seed):
     """The noisy network has batch norm, dropout, augmentation, momentum and a schedule, and runs captured and plain
     steps; the sparse one has moving masks; a transfer carries what was there before it was killed."""
