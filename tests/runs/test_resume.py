@@ -23,16 +23,16 @@ task.CHECKPOINT_SECONDS = 0.5
 own = dict(
     model="tests.networks:" + sys.argv[1],
     train=lk.TrainSpec(
-        duration="500it", evaluate_every="50it", optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=1e-4,
+        duration="250it", evaluate_every="50it", optimizer="sgd", lr=0.05, momentum=0.9, weight_decay=1e-4,
         lr_warmup="100it", lr_drops=["0.5run"], augment="crop_flip",
     ),
 )
 sparse = lk.SparseSpec(
-    train=lk.TrainSpec(duration="1200it", evaluate_every="50it", optimizer="sgd", lr=0.05, momentum=0.9),
+    train=lk.TrainSpec(duration="700it", evaluate_every="50it", optimizer="sgd", lr=0.05, momentum=0.9),
     topology=lk.TopologySpec(method="rigl_sm", density=0.2, every="7it", allocation="erk"),
 )
 spec = lk.TicketSpec(
-    **(own if sys.argv[1] in ("Noisy", "Plain") else dict(train=lk.TrainSpec(duration="600it", evaluate_every="50it"))),
+    **(own if sys.argv[1] in ("Noisy", "Plain") else dict(train=lk.TrainSpec(duration="350it", evaluate_every="50it"))),
     prune=lk.PruneSpec(output_rate=0.1, levels=2), rewind="20it",
 )
 def carry():
